@@ -1,0 +1,95 @@
+//! The layout of every map: what the program reads and writes, what the daemon writes and reads.
+//!
+//! All types are plain bytes without padding (bytemuck refuses it). Numbers are in the host's byte order,
+//! addresses and ports in network order. A change of any type here needs a new [`LAYOUT`] and an ADR.
+
+mod config;
+mod counter;
+mod flow;
+mod hop;
+mod id;
+mod reason;
+mod service;
+mod state;
+
+pub use config::{Config, TICKS_UNKNOWN, Timeouts};
+pub use counter::{Notice, RealCounters, REASON_SLOTS};
+pub use flow::{Flow, FlowFlags, FlowKey, FlowRef, FlowRewrite};
+pub use hop::{HopState, LastHopKey, NextHop};
+pub use id::{HopId, RealId, ServiceId, Tick};
+pub use reason::{DropReason, PassReason};
+pub use service::{
+    Load, Method, Real, RealFlags, Scheduler, Service, ServiceFlags, ServiceKey, Sticky, StickyKey,
+};
+pub use state::ConnState;
+
+/// The number of this layout; pins of another layout are never read as if they were of this one.
+pub const LAYOUT: u32 = 1;
+
+/// Capacities that the program's loops and indices rely on; the daemon refuses configurations beyond them.
+pub mod limits {
+    /// Real servers over all services: the entries of REALS, and so the first entries of NEXT_HOPS.
+    pub const REALS: u32 = 16_384;
+    /// Next hops: one for each real (same index), the rest learned from clients' frames.
+    pub const HOPS: u32 = 65_536;
+    /// Services (keys of SERVICES4).
+    pub const SERVICES: u32 = 8_192;
+    /// Entries of SLOTS, over all services, old and new tables of a change together.
+    pub const SLOTS: u32 = 1 << 20;
+    /// Real servers of one service that lc and wlc scan in the program.
+    pub const SCAN: u32 = 256;
+    /// Source addresses for full-NAT, over all groups.
+    pub const LOCALS: u32 = 4_096;
+    /// Entries of PORTS: every port that full-NAT could ever use.
+    pub const PORTS: u32 = 65_536;
+    /// Keys that one run of the expiry program takes.
+    pub const EXPIRE_BATCH: u32 = 32;
+}
+
+/// Names of the maps, which are the names of their pins.
+pub mod map {
+    /// [`FlowKey`](super::FlowKey) → [`Flow`](super::Flow): flows that both ends have spoken on. HASH, never evicts.
+    pub const FLOWS4: &str = "FLOWS4";
+    /// The same for embryonic flows. Small LRU_HASH: a flood turns it over and nothing else.
+    pub const HALF_OPEN4: &str = "HALF_OPEN4";
+    /// [`ServiceKey`](super::ServiceKey) → [`Service`](super::Service). HASH.
+    pub const SERVICES4: &str = "SERVICES4";
+    /// Index → `u32` real id: every service's slot table, at `Service::slots_at`. ARRAY.
+    pub const SLOTS: &str = "SLOTS";
+    /// Real id → [`Real`](super::Real). ARRAY; written by the daemon only.
+    pub const REALS: &str = "REALS";
+    /// Real id → [`Load`](super::Load). ARRAY; written by the programs only.
+    pub const LOADS: &str = "LOADS";
+    /// Service id → `u32` cursor of rr and wrr. ARRAY; written by the programs only.
+    pub const CURSORS: &str = "CURSORS";
+    /// Hop id → [`NextHop`](super::NextHop). ARRAY.
+    pub const NEXT_HOPS: &str = "NEXT_HOPS";
+    /// [`LastHopKey`](super::LastHopKey) → `u32` hop id: the way back to clients, learned from their frames. HASH.
+    pub const LAST_HOPS: &str = "LAST_HOPS";
+    /// [`StickyKey`](super::StickyKey) → [`Sticky`](super::Sticky): persistence templates. HASH.
+    pub const STICKY4: &str = "STICKY4";
+    /// Index → [`Addr4`](crate::wire::Addr4): full-NAT source addresses, at `Real::locals_at`. ARRAY.
+    pub const LOCALS4: &str = "LOCALS4";
+    /// Index → `u32` port number in host order: the ports full-NAT may use, shuffled. ARRAY.
+    pub const PORTS: &str = "PORTS";
+    /// `[0]` → [`Config`](super::Config). ARRAY of one.
+    pub const CONFIG: &str = "CONFIG";
+    /// `[0]` → `u32` flows in FLOWS4, `[1]` → `u32` next free learned hop, `[2]` → `u32` port cursor. ARRAY.
+    pub const GAUGES: &str = "GAUGES";
+    /// Reason code → `u64` packets. PERCPU_ARRAY; see [`REASON_SLOTS`](super::REASON_SLOTS).
+    pub const REASONS: &str = "REASONS";
+    /// Real id → [`RealCounters`](super::RealCounters). PERCPU_ARRAY.
+    pub const COUNT_REAL: &str = "COUNT_REAL";
+    /// Ifindex → ifindex: where frames may leave. DEVMAP_HASH.
+    pub const DEVICES: &str = "DEVICES";
+}
+
+/// Names of the programs in the object.
+pub mod program {
+    /// The data path, attached to every interface of `--iface`.
+    pub const XDP: &str = "xlb_xdp";
+    /// Removes expired flows; never attached, run by the daemon with keys as its packet.
+    pub const EXPIRE: &str = "xlb_expire";
+    /// Writes jiffies into its packet; never attached, tells the daemon the kernel's clock.
+    pub const CLOCK: &str = "xlb_clock";
+}

@@ -1,0 +1,67 @@
+//! Why a packet was passed or dropped: numbers, names, sentences, from one list.
+//!
+//! Numbers are public: never reused, never renumbered. Pass means "not ours, the kernel's business"; drop is a
+//! decision against the packet. Index in REASONS: pass at its number, drop at 128 + number.
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $kind:ident at $base:literal: $($name:ident = $number:literal, $metric:literal, $sentence:literal;)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u8)]
+        pub enum $kind { $(#[doc = $sentence] $name = $number,)* }
+
+        impl $kind {
+            /// All of them, in the order of the list.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Index in REASONS.
+            #[inline(always)]
+            pub const fn slot(self) -> u32 {
+                $base + self as u32
+            }
+
+            /// The name in `xlb stats` and in metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $metric,)* }
+            }
+
+            /// A sentence for people.
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet was left to the kernel, untouched.
+    PassReason at 0:
+    NotIpv4 = 1, "not_ipv4", "the frame is neither IPv4 nor something xlb looks into: ARP, IPv6, LLDP, a VLAN tag and so on";
+    GroupFrame = 2, "group_frame", "the frame is for a broadcast or multicast address";
+    NotTcpUdp = 3, "not_tcp_udp", "IPv4, but neither TCP nor UDP";
+    IpOptions = 4, "ip_options", "the IPv4 header has options, which this version leaves to the kernel";
+    Fragment = 5, "fragment", "a fragment of an IPv4 packet, which this version leaves to the kernel";
+    Truncated = 6, "truncated", "the frame ends inside the Ethernet, IPv4, TCP or UDP header";
+    BadIpv4 = 7, "bad_ipv4", "the IPv4 header contradicts itself or the frame: version, header length or total length";
+    NoService = 8, "no_service", "no virtual server has this address, port and protocol, and no flow has this tuple";
+    NoFlowNotSyn = 9, "no_flow_not_syn", "a TCP segment for a virtual server that belongs to no flow and is no SYN; the host answers with a reset, as under IPVS";
+}
+
+reasons! {
+    /// Why a packet was dropped.
+    DropReason at 128:
+    NoUsableReal = 1, "no_usable_real", "the service has no real server that may take new connections; answered with ICMP port unreachable";
+    NoUsableRealQuiet = 2, "no_usable_real_quiet", "as no_usable_real, but the ICMP answer was over the rate limit or could not be built";
+    FlowTableFull = 3, "flow_table_full", "the flow table holds as many flows as it may; live flows are never thrown out for a new one";
+    HalfOpenFull = 4, "half_open_full", "the table of half-open flows took no entry";
+    SnatPortsExhausted = 5, "snat_ports_exhausted", "no free source port in the full-NAT pool for this real server";
+    NoLocalAddress = 6, "no_local_address", "full-NAT has no source address towards this real server";
+    TupleClash = 7, "tuple_clash", "the same client address and port already talks to the same real server through another virtual server";
+    NoNeighbour = 8, "no_neighbour", "the next hop has no link-layer address: it does not answer ARP";
+    RealGone = 9, "real_gone", "the real server of this flow was removed; silent, as IPVS with expire_nodest_conn 0";
+    NextHopsFull = 10, "next_hops_full", "no room to remember the way back to one more client or router";
+    TtlExpired = 11, "ttl_expired", "the packet's TTL would reach 0 here";
+    MtuExceeded = 12, "mtu_exceeded", "the packet is larger than the MTU of the interface it would leave by";
+    BadMapValue = 13, "bad_map_value", "a map holds a number that this program does not know; another version wrote it?";
+    TruncatedRewrite = 14, "truncated_rewrite", "the frame ended between the decision and the rewrite; cannot happen, counted all the same";
+}

@@ -1,0 +1,1 @@
+//! Tests of xlb in the kernel and in namespaces.
