@@ -170,10 +170,10 @@ fn ethtool<C: Command>(
     if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains(&0) {
         return Err(HostError::Name { interface: interface.into() });
     }
-    let failed =
-        |source| HostError::Ethtool { interface: interface.into(), subject, source };
-    let any: OwnedFd = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
-        .map_err(|errno| failed(errno.into()))?;
+    let failed = |source| HostError::Ethtool { interface: interface.into(), subject, source };
+    let any: OwnedFd =
+        socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+            .map_err(|errno| failed(errno.into()))?;
     // SAFETY: all zeroes is a value of this C structure.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name) {

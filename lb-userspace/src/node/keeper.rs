@@ -167,8 +167,8 @@ impl Task {
         let mut routes_from = Instant::now();
         loop {
             tokio::select! {
-                changed = wants.changed() => {
-                    if changed.is_err() {
+                other = wants.changed() => {
+                    if other.is_err() {
                         return;
                     }
                     let wanted = Arc::clone(&wants.borrow_and_update());

@@ -52,7 +52,9 @@ pub enum NodeError {
     },
     #[error("no route to {destination}: {reason}")]
     Unreachable { destination: Ipv4Addr, reason: String },
-    #[error("{destination} is an address of this host (or a broadcast address): there is no next hop")]
+    #[error(
+        "{destination} is an address of this host (or a broadcast address): there is no next hop"
+    )]
     Local { destination: Ipv4Addr },
     #[error("the netlink connection ended while it was asked to {request}")]
     Ended { request: String },

@@ -71,10 +71,7 @@ pub(super) async fn dump(handle: &Handle) -> Result<Vec<RouteNetlinkMessage>, No
     Ok(everything)
 }
 
-pub(super) async fn route_to(
-    handle: &Handle,
-    destination: Ipv4Addr,
-) -> Result<Route, NodeError> {
+pub(super) async fn route_to(handle: &Handle, destination: Ipv4Addr) -> Result<Route, NodeError> {
     let mut question = RouteMessage::default();
     question.header.address_family = AddressFamily::Inet;
     question.header.destination_prefix_length = 32;

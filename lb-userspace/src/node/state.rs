@@ -95,13 +95,29 @@ pub struct Neighbour {
 /// Something changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeEvent {
-    LinkChanged { ifindex: u32, name: String, up: bool, mtu: u32, mac: Option<Mac> },
-    LinkGone { ifindex: u32, name: String },
-    AddressesChanged { ifindex: u32 },
+    LinkChanged {
+        ifindex: u32,
+        name: String,
+        up: bool,
+        mtu: u32,
+        mac: Option<Mac>,
+    },
+    LinkGone {
+        ifindex: u32,
+        name: String,
+    },
+    AddressesChanged {
+        ifindex: u32,
+    },
     /// A route or rule came or went: ask again for what matters.
     RoutesChanged,
     /// `state` is [`NeighState::None`] when the kernel forgot the entry.
-    NeighbourChanged { ifindex: u32, address: Ipv4Addr, mac: Option<Mac>, state: NeighState },
+    NeighbourChanged {
+        ifindex: u32,
+        address: Ipv4Addr,
+        mac: Option<Mac>,
+        state: NeighState,
+    },
     /// Events were lost, by the kernel or by a slow reader: what is known now is right, but anything may differ
     /// from what was told.
     Resynced,

@@ -147,7 +147,7 @@ fn links_addresses_and_routes_are_known_and_followed() {
 
         ip("address add 192.0.2.2/24 dev d0");
         ip("link set d0 mtu 1400");
-        ip("link add d9 type dummy");
+        ip("link add d9 type veth peer name d8");
         ip("link delete d9");
         let (mut addresses, mut mtu, mut routes, mut gone) = (false, false, false, false);
         let deadline = Instant::now() + SOON;
@@ -340,6 +340,85 @@ fn replaced_route_moves_the_hop_to_the_new_router() {
         ip("route delete 203.0.113.0/24");
         let change = kept.change(SOON).await;
         assert!(change.hop.is_none() && change.reason.contains("no route"), "{change:?}");
+        kept.stop().await;
+    });
+}
+
+// K-38
+#[test]
+fn flapping_route_ends_in_the_state_it_ends_in() {
+    let Some(lab) = Lab::new() else { return };
+    lab.play(|_| async {
+        let mut kept = Kept::new(&[FAR, REAL]).await;
+        for _ in 0..50 {
+            ip("route delete 203.0.113.0/24");
+            ip("route add 203.0.113.0/24 via 192.0.2.254");
+            tokio::task::yield_now().await;
+        }
+        ip("route delete 203.0.113.0/24");
+        loop {
+            let change = kept.change(SOON).await;
+            assert_eq!(change.destination, FAR, "the other destination has nothing to do with it");
+            if change.hop.is_none() {
+                break;
+            }
+        }
+        ip("route add 203.0.113.0/24 via 192.0.2.254");
+        assert_eq!(kept.change(SOON).await.hop.unwrap().dst_mac, mac(OLD));
+        kept.stop().await;
+    });
+}
+
+#[test]
+fn permanent_entry_is_used_and_left_alone() {
+    let Some(lab) = Lab::new() else { return };
+    lab.director.ip(&format!("neighbour add 192.0.2.10 lladdr {NEW} dev d0 nud permanent"));
+    lab.play(|_| async {
+        let mut kept = Kept::new(&[REAL]).await;
+        assert_eq!(kept.keeper.hop(REAL).unwrap().dst_mac, mac(NEW));
+        // Asking would take "permanent" off the entry.
+        let d0 = kept.node.link_by_name("d0").unwrap().ifindex;
+        kept.node.ask(d0, REAL, NeighState::Permanent).await.unwrap();
+        let marker = Ipv4Addr::new(192, 0, 2, 77);
+        ip(&format!("neighbour add {marker} lladdr {OLD} dev d0 nud permanent"));
+        kept.until("the marker", |node| node.neighbour(d0, marker).is_some()).await;
+        assert_eq!(Kept::state(&kept.node), Some(NeighState::Permanent));
+        ip(&format!("neighbour change 192.0.2.10 lladdr {OLD} dev d0 nud permanent"));
+        while kept.keeper.hop(REAL).unwrap().dst_mac != mac(OLD) {
+            kept.change(SOON).await;
+        }
+        assert_eq!(Kept::state(&kept.node), Some(NeighState::Permanent));
+        kept.stop().await;
+    });
+}
+
+#[test]
+fn lost_notifications_are_made_good_by_reading_everything_again() {
+    const MANY: u32 = 30_000;
+    let Some(lab) = Lab::new() else { return };
+    lab.director.ip("address add 10.0.0.1/8 dev d0");
+    lab.play(|_| async {
+        use std::io::Write;
+        let mut kept = Kept::new(&[REAL]).await;
+        let mut batch = tempfile::NamedTempFile::new().unwrap();
+        for n in 0..MANY {
+            let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 1, 0, 0)) + n);
+            writeln!(batch, "neighbour add {address} lladdr {NEW} dev d0 nud permanent").unwrap();
+        }
+        // This thread, which is the listener's too, waits for the end: the socket's buffer overflows.
+        ip(&format!("-batch {}", batch.path().display()));
+        ip(&format!("neighbour replace 192.0.2.10 lladdr {NEW} dev d0 nud permanent"));
+        let deadline = Instant::now() + LATER;
+        while tokio::time::timeout_at(deadline, kept.events.recv()).await.unwrap().unwrap()
+            != NodeEvent::Resynced
+        {}
+        kept.until("the last entry", |node| {
+            let d0 = node.link_by_name("d0").unwrap().ifindex;
+            let last = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 1, 0, 0)) + MANY - 1);
+            node.neighbour(d0, last) == Some((mac(NEW), NeighState::Permanent))
+        })
+        .await;
+        assert_eq!(kept.change(SOON).await.hop.unwrap().dst_mac, mac(NEW));
         kept.stop().await;
     });
 }

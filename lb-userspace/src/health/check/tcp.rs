@@ -1,4 +1,4 @@
-//! TCP_CHECK: connect within `connect_timeout`, then close.
+//! `TCP_CHECK`: connect within `connect_timeout`, then close.
 //!
 //! As in keepalived (`layer4.c`, `check_tcp.c`) an error before the connection is attempted is this host's
 //! and says nothing about the server.
@@ -41,7 +41,8 @@ pub async fn check(target: &CheckTarget) -> Outcome {
 
 /// A socket that is bound as the checker says and not yet connected.
 fn open(target: &CheckTarget, peer: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking().cloexec(), None)?;
+    let socket =
+        Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking().cloexec(), None)?;
     if let Some(mark) = target.fwmark {
         socket.set_mark(mark)?;
     }
@@ -149,6 +150,26 @@ mod tests {
         let (listener, address) = listener();
         drop(listener);
         assert_eq!(check(&target(address)).await, Outcome::Failed("connection refused".into()));
+    }
+
+    #[tokio::test]
+    async fn interface_and_mark_are_set_on_the_socket() {
+        let (_listener, address) = listener();
+        let mut target = target(address);
+        target.bind_if = Some("lo".into());
+        target.fwmark = Some(7);
+        let socket = match open(&target, address) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                println!("skipped: needs CAP_NET_ADMIN");
+                return;
+            }
+            other => other.unwrap(),
+        };
+        let seen = SockRef::from(&socket);
+        assert_eq!(seen.mark().unwrap(), 7);
+        assert_eq!(seen.device().unwrap().as_deref(), Some(&b"lo"[..]));
+        drop(socket);
+        assert_eq!(check(&target).await, Outcome::Passed);
     }
 
     // K-44
