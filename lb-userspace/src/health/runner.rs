@@ -29,6 +29,10 @@ const DESCRIPTORS_KEPT: u64 = 128;
 /// The first check starts this long after the checker was set, plus the random part.
 const FIRST_CHECK: Duration = Duration::from_secs(1);
 
+/// A check that took this much longer than it may means that the process, or the machine, stood still: the
+/// server had no chance to be heard, so its silence says nothing.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+
 /// Shortest pause between two checks, whatever the configuration says.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
@@ -192,7 +196,8 @@ impl Task {
             let _permit = self.permits.acquire().await;
             let start = Tick::now();
             let outcome = attempt(&spec).await;
-            (outcome, start.elapsed())
+            let latency = start.elapsed();
+            (believable(outcome, latency, &spec), latency)
         };
         // A reload during the check: its timers count from here on, its id is the one to report under.
         if self.spec.has_changed().unwrap_or(false) {
@@ -220,6 +225,17 @@ async fn attempt(spec: &CheckSpec) -> Outcome {
         (CheckKind::Tcp, Some(target)) => check::tcp::check(target).await,
         // `specs` makes no such check; one made by hand says so and changes nothing.
         _ => Outcome::NotRun("this kind of check is not run".into()),
+    }
+}
+
+/// What was missed while nobody listened is not held against the server.
+fn believable(outcome: Outcome, latency: Duration, spec: &CheckSpec) -> Outcome {
+    let limit = spec.checker.target.as_ref().map(|target| target.connect_timeout + STOOD_STILL);
+    match outcome {
+        Outcome::Failed(_) if limit.is_some_and(|limit| latency > limit) => {
+            Outcome::NotRun("xlb stood still while it waited for the answer".into())
+        }
+        other => other,
     }
 }
 

@@ -11,13 +11,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use lb_common::wire::Mac;
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::state::{NeighState, NodeEvent};
 use super::{Node, Route};
@@ -32,8 +33,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// All routes are looked up this often even if nobody says that they changed.
 const ROUTES_AGAIN: Duration = Duration::from_secs(30);
 
-/// Shortest pause between two look-ups of all routes; routes that flap are followed at this pace.
+/// Pause after a look-up of all routes, and what each destination adds: routes that flap are followed at this
+/// pace, and very many destinations leave time for other things.
 const ROUTES_PAUSE: Duration = Duration::from_millis(50);
+const ROUTES_PAUSE_EACH: Duration = Duration::from_micros(50);
 
 /// Requests to the kernel that are under way at one time.
 const AT_ONCE: usize = 64;
@@ -145,7 +148,7 @@ struct Task {
 
 /// What an event makes necessary.
 #[derive(Default)]
-struct Todo {
+struct Work {
     routes: bool,
     /// Look again at what is known.
     look: bool,
@@ -162,9 +165,9 @@ impl Task {
     ) {
         let mut beat = interval(ASK_AGAIN);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut todo = Todo::default();
-        let mut routes_due = Instant::now() + ROUTES_AGAIN;
-        let mut routes_from = Instant::now();
+        let mut work = Work::default();
+        let mut again = interval(ROUTES_AGAIN);
+        let mut pause = pin!(sleep(Duration::ZERO));
         loop {
             tokio::select! {
                 other = wants.changed() => {
@@ -174,7 +177,7 @@ impl Task {
                     let wanted = Arc::clone(&wants.borrow_and_update());
                     self.want(&wanted);
                     self.look_up(true).await;
-                    todo.look = true;
+                    work.look = true;
                 }
                 event = events.recv() => {
                     let mut next = match event {
@@ -184,23 +187,21 @@ impl Task {
                     };
                     // A burst is one change: a deletion is announced as a failure and then told.
                     while let Some(event) = next {
-                        todo.add(&event);
+                        work.add(&event);
                         next = more(&mut events);
                     }
                 }
                 _ = beat.tick() => {
-                    todo.look = true;
-                    todo.ask.extend(self.hops());
-                    todo.routes |= Instant::now() >= routes_due;
+                    work.look = true;
+                    work.ask.extend(self.hops());
                 }
-                () = sleep_until(routes_from), if todo.routes => {
-                    todo.routes = false;
-                    let start = Instant::now();
+                _ = again.tick() => work.routes = true,
+                () = &mut pause, if work.routes => {
+                    work.routes = false;
                     self.look_up(false).await;
-                    // Look-ups of very many routes take at most half of the time.
-                    routes_from = Instant::now() + start.elapsed().max(ROUTES_PAUSE);
-                    routes_due = Instant::now() + ROUTES_AGAIN;
-                    todo.look = true;
+                    let each = u32::try_from(self.targets.len()).unwrap_or(u32::MAX);
+                    pause.set(sleep(ROUTES_PAUSE + ROUTES_PAUSE_EACH * each));
+                    work.look = true;
                 }
                 permit = changes.reserve(), if !self.outbox.is_empty() => {
                     let Ok(permit) = permit else { return };
@@ -209,12 +210,12 @@ impl Task {
                     }
                 }
             }
-            if std::mem::take(&mut todo.look) {
+            if std::mem::take(&mut work.look) {
                 let fresh = self.look();
-                todo.ask.extend(fresh);
+                work.ask.extend(fresh);
             }
-            if !todo.ask.is_empty() {
-                self.ask(std::mem::take(&mut todo.ask)).await;
+            if !work.ask.is_empty() {
+                self.ask(std::mem::take(&mut work.ask)).await;
             }
         }
     }
@@ -336,7 +337,7 @@ impl Task {
     }
 }
 
-impl Todo {
+impl Work {
     fn add(&mut self, event: &NodeEvent) {
         match event {
             NodeEvent::NeighbourChanged { ifindex, address, .. } => {

@@ -168,6 +168,18 @@ async fn stuck_check_delays_no_other() {
 }
 
 // K-34
+#[test]
+fn silence_while_the_process_stood_still_says_nothing() {
+    // The connect timeout is 1 s.
+    let spec = list(vec![tcp_checker("192.0.2.10:80".parse().unwrap())]).remove(0);
+    let silence = Outcome::Failed("connect timed out after 1s".into());
+    let after = |seconds| believable(silence.clone(), Duration::from_secs(seconds), &spec);
+    assert_eq!(after(1), silence);
+    assert!(matches!(after(60), Outcome::NotRun(_)));
+    assert_eq!(believable(Outcome::Passed, Duration::from_mins(1), &spec), Outcome::Passed);
+}
+
+// K-34
 #[tokio::test]
 async fn process_that_stood_still_runs_what_is_overdue_once() {
     const CHECKS: u8 = 50;
