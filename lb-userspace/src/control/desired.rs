@@ -174,3 +174,6 @@ pub(super) fn layout(scheduler: model::Scheduler, flags: &[String]) -> Layout {
         _ => Layout::Scan,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,3 +110,5 @@ fn find_real<'a>(server: &'a VirtualServer, ident: &RealIdent) -> Option<&'a Rea
     server.real_servers.iter().find(|real| real_ident(real) == *ident)
 }
 
+#[cfg(test)]
+mod tests;

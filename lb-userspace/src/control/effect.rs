@@ -94,7 +94,9 @@ pub enum LogEntry {
         id: RealId,
     },
     /// The tables were not as we left them and are put right.
-    TablesDiffered {
-        operations: usize,
+    TablesDiffered,
+    /// Health asks for tables that are too large; they stay as they are.
+    PlanRefused {
+        why: String,
     },
 }

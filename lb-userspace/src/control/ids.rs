@@ -86,6 +86,11 @@ impl Ids {
         Ok(RealId(id))
     }
 
+    /// Never gives these away while they are in the tables, whoever put them there.
+    pub fn hold(&mut self, reals: impl IntoIterator<Item = RealId>) {
+        self.taken_reals.extend(reals.into_iter().map(|id| id.0));
+    }
+
     /// The id of a real server that has one.
     pub fn find_real(&self, key: &RealKey) -> Option<RealId> {
         self.reals.get(key).copied()

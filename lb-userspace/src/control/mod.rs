@@ -21,6 +21,9 @@ pub mod step;
 pub mod view;
 
 
+#[cfg(test)]
+mod testing;
+
 pub use effect::{CheckWanted, Effect, Initial, LogEntry};
 pub use error::ControlError;
 pub use event::{CheckStatus, Event, HopInfo, RealIdent, ServiceIdent, Status};

@@ -17,6 +17,10 @@ use super::ids::order;
 use super::mirror::Mirror;
 use crate::dataplane::MapOp;
 
+#[cfg(test)]
+mod proptests;
+#[cfg(test)]
+mod tests;
 
 /// Who has which part of SLOTS and LOCALS4.
 #[derive(Clone, Debug)]

@@ -152,3 +152,5 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
+#[cfg(test)]
+mod tests;

@@ -111,7 +111,7 @@ impl State {
 
     /// Whether the tables are as the configuration wants them.
     pub fn is_settled(&self) -> bool {
-        self.in_flight.is_none() && !self.dirty && self.unapplied() == 0
+        self.in_flight.is_none() && !(self.configured && self.dirty) && self.unapplied() == 0
     }
 
     /// What of the running configuration this version does not do.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use lb_common::abi::{RealFlags, RealId, ServiceKey};
+use lb_common::abi::{HopState, NextHop, RealFlags, RealId, ServiceKey};
 
 use super::desired::{self, Accepted, Desired, Inputs, Skipped};
 use super::diff;
@@ -20,6 +20,7 @@ use super::state::{Hop, State};
 use crate::config::model;
 use crate::dataplane::Snapshot;
 
+const NO_CHECKS: &str = "no checks";
 
 /// Takes an event in. A configuration that is refused is an effect for the log; see [`configure`].
 pub fn step(state: &mut State, event: Event, now: Instant) -> Vec<Effect> {
@@ -99,9 +100,15 @@ fn carried_health(state: &State, model: &model::Config, now: Instant) -> HealthM
     for service in desired::accepted(model, &mut Vec::new()) {
         for real in &service.reals {
             let server = real.server;
+            let known = state.health.get(&real.key);
+            let unchecked = known.filter(|known| known.reason == NO_CHECKS);
             let entry = if server.checkers.is_empty() {
-                RealHealth::assumed(Initial::Up, "no checks", now)
-            } else if let Some(known) = state.health.get(&real.key) {
+                unchecked
+                    .cloned()
+                    .unwrap_or_else(|| RealHealth::assumed(Initial::Up, NO_CHECKS, now))
+            } else if unchecked.is_some() {
+                RealHealth::assumed(Initial::Up, "not checked yet", now)
+            } else if let Some(known) = known {
                 known.clone()
             } else {
                 match found(state, &real.key, server) {
@@ -187,7 +194,8 @@ fn hop(state: &mut State, destination: Ipv4Addr, hop: Option<HopInfo>) {
         Some(Hop::Unresolved) => false,
         // After a restart: as the tables have it.
         None => state.mirror.reals.iter().any(|(id, real)| {
-            Ipv4Addr::from(real.addr) == destination && state.mirror.hops.contains_key(id)
+            let valid = |hop: &NextHop| hop.state == HopState::Valid as u8;
+            Ipv4Addr::from(real.addr) == destination && state.mirror.hops.get(id).is_some_and(valid)
         }),
     };
     let new = match hop {
@@ -265,13 +273,10 @@ fn restored(state: &mut State, snapshot: &Snapshot, now: Instant, effects: &mut 
     }
     state.mirror = mirror;
     state.arenas.retain(&state.mirror, now);
-    state.dirty = state.configured;
     if state.configured {
-        let operations = desired(state).map_or(0, |desired| {
-            let mut arenas = state.arenas.clone();
-            plan::plan(&desired, &state.mirror, &mut arenas, &state.emptied, now).ops.len()
-        });
-        effects.push(Effect::Log(LogEntry::TablesDiffered { operations }));
+        state.ids.hold(state.mirror.reals.keys().copied());
+        state.dirty = true;
+        effects.push(Effect::Log(LogEntry::TablesDiffered));
     }
 }
 
@@ -280,20 +285,21 @@ fn replan(state: &mut State, now: Instant, effects: &mut Vec<Effect>) {
     if !state.dirty || !state.configured || state.in_flight.is_some() {
         return;
     }
-    if let Some(desired) = desired(state) {
-        plan_and_send(state, &desired, now, effects);
+    // Events change no id of what was accepted.
+    let mut ids = state.ids.clone();
+    match desired::build(&inputs(state), &mut ids) {
+        Ok((desired, _)) => {
+            state.ids = ids;
+            plan_and_send(state, &desired, now, effects);
+        }
+        Err(error) => {
+            state.dirty = false;
+            effects.push(Effect::Log(LogEntry::PlanRefused { why: error.to_string() }));
+        }
     }
 }
 
-/// What the running configuration asks for now. It was accepted before, and events change no id.
-fn desired(state: &mut State) -> Option<Desired> {
-    let mut ids = state.ids.clone();
-    let desired = desired::build(&inputs(state), &mut ids).ok();
-    state.ids = ids;
-    desired.map(|(desired, _)| desired)
-}
-
-fn inputs(state: &State) -> Inputs<'_> {
+pub(super) fn inputs(state: &State) -> Inputs<'_> {
     Inputs {
         model: &state.model,
         generation: state.generation,
@@ -335,3 +341,6 @@ fn release_ids(state: &mut State, desired: &Desired) {
         |id| reals.contains(&id) || mirror.reals.contains_key(&id),
     );
 }
+
+#[cfg(test)]
+mod tests;

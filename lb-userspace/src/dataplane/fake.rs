@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use lb_common::abi::{
     Config, HopId, HopState, Load, NextHop, Real, RealFlags, RealId, Service, ServiceKey, limits,
+    map,
 };
 use lb_common::wire::Addr4;
 
@@ -28,8 +29,8 @@ impl FakeError {
     }
 }
 
-/// The tables. Arrays are as long as the real ones and zero at first.
-#[derive(Clone, Debug)]
+/// The tables. Arrays are as long as what was written so far; the rest, up to the real size, is zero.
+#[derive(Clone, Debug, Default)]
 pub struct Fake {
     pub config: Config,
     pub services: HashMap<ServiceKey, Service>,
@@ -44,32 +45,16 @@ pub struct Fake {
     pub log: Vec<MapOp>,
 }
 
-impl Default for Fake {
-    fn default() -> Self {
-        Self {
-            config: Config::default(),
-            services: HashMap::new(),
-            reals: vec![Real::default(); limits::REALS as usize],
-            hops: vec![NextHop::default(); limits::HOPS as usize],
-            slots: vec![RealId(0); limits::SLOTS as usize],
-            locals: vec![Addr4::UNSPECIFIED; limits::LOCALS as usize],
-            ports: vec![0; limits::PORTS as usize],
-            loads: vec![Load::default(); limits::REALS as usize],
-            log: Vec::new(),
-        }
-    }
-}
-
 impl Fake {
     /// Applies one operation; `op` is its place in the list, for the error.
     pub fn apply_one(&mut self, op: usize, map_op: &MapOp) -> Result<(), FakeError> {
         match map_op {
-            MapOp::PutReal { id, real } => write(op, "REALS", &mut self.reals, id.0, &[*real])?,
-            MapOp::PutHop { id, hop } => write(op, "NEXT_HOPS", &mut self.hops, id.0, &[*hop])?,
+            MapOp::PutReal { id, real } => write(op, REALS, &mut self.reals, id.0, &[*real])?,
+            MapOp::PutHop { id, hop } => write(op, HOPS, &mut self.hops, id.0, &[*hop])?,
             MapOp::PutLocals { at, addresses } => {
-                write(op, "LOCALS4", &mut self.locals, *at, addresses)?;
+                write(op, LOCALS, &mut self.locals, *at, addresses)?;
             }
-            MapOp::PutSlots { at, slots } => write(op, "SLOTS", &mut self.slots, *at, slots)?,
+            MapOp::PutSlots { at, slots } => write(op, SLOTS, &mut self.slots, *at, slots)?,
             MapOp::PutService { key, service } => {
                 let full = self.services.len() >= limits::SERVICES as usize;
                 if full && !self.services.contains_key(key) {
@@ -81,9 +66,9 @@ impl Fake {
                 self.services.remove(key);
             }
             MapOp::ResetReal { id } => {
-                write(op, "LOADS", &mut self.loads, id.0, &[Load::default()])?;
+                write(op, LOADS, &mut self.loads, id.0, &[Load::default()])?;
             }
-            MapOp::PutPorts { ports } => write(op, "PORTS", &mut self.ports, 0, ports)?,
+            MapOp::PutPorts { ports } => write(op, PORTS, &mut self.ports, 0, ports)?,
             MapOp::PutConfig(config) => self.config = **config,
         }
         self.log.push(map_op.clone());
@@ -129,21 +114,30 @@ impl Dataplane for Fake {
     }
 }
 
-fn write<T: Copy>(
+/// Name and number of entries.
+type Array = (&'static str, u32);
+const REALS: Array = (map::REALS, limits::REALS);
+const HOPS: Array = (map::NEXT_HOPS, limits::HOPS);
+const SLOTS: Array = (map::SLOTS, limits::SLOTS);
+const LOCALS: Array = (map::LOCALS4, limits::LOCALS);
+const PORTS: Array = (map::PORTS, limits::PORTS);
+const LOADS: Array = (map::LOADS, limits::REALS);
+
+fn write<T: Copy + Default>(
     op: usize,
-    map: &'static str,
-    array: &mut [T],
+    (map, capacity): Array,
+    array: &mut Vec<T>,
     at: u32,
     values: &[T],
 ) -> Result<(), FakeError> {
-    let (from, capacity) = (at as usize, array.len() as u32);
-    match array.get_mut(from..from + values.len()) {
-        Some(part) => part.copy_from_slice(values),
-        None => {
-            let index = u64::from(at) + values.len() as u64;
-            return Err(FakeError::OutOfBounds { op, map, index, capacity });
-        }
+    let (from, to) = (at as usize, at as usize + values.len());
+    if to > capacity as usize {
+        return Err(FakeError::OutOfBounds { op, map, index: to as u64 - 1, capacity });
     }
+    if array.len() < to {
+        array.resize(to, T::default());
+    }
+    array[from..to].copy_from_slice(values);
     Ok(())
 }
 
