@@ -93,7 +93,7 @@ fn headline(out: &mut impl Write, report: &Report) -> io::Result<()> {
     write!(
         out,
         "instance {}, generation {}, up {} s",
-        report.instance, report.generation, report.uptime_s as u64
+        report.instance, report.generation, report.uptime_s.trunc()
     )?;
     for (interface, mode) in &report.mode {
         write!(out, ", {interface}: {mode}")?;
