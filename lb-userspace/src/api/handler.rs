@@ -9,6 +9,7 @@ use crate::stats::conn::ConnRow;
 
 /// How the daemon answers one request.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each request under way, no more")]
 pub enum Reply {
     /// One answer.
     One(Answer),

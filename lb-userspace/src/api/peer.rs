@@ -36,7 +36,7 @@ pub(super) fn level(stream: &UnixStream, path: &Path) -> io::Result<Level> {
     Ok(Level::Nobody)
 }
 
-/// The peer's supplementary groups when it connected: SO_PEERGROUPS (Linux 4.13).
+/// The peer's supplementary groups when it connected: `SO_PEERGROUPS` (Linux 4.13).
 fn supplementary_groups(stream: &UnixStream) -> io::Result<Vec<libc::gid_t>> {
     // NGROUPS_MAX (include/uapi/linux/limits.h): no process has more.
     let mut groups = vec![0 as libc::gid_t; 65_536];

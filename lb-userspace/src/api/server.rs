@@ -31,7 +31,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How long a caller may take to accept what is sent to it before it is given up.
 const STALLED: Duration = Duration::from_secs(10);
 /// How long the owner may take to answer.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 
 /// Why the socket cannot be had.
 #[derive(Debug, thiserror::Error)]

@@ -129,6 +129,7 @@ struct Changes(Vec<String>);
 
 impl Changes {
     /// One whose values can be shown.
+    #[expect(clippy::needless_pass_by_value, reason = "mostly called with texts made on the spot")]
     fn text<T: PartialEq + Display>(&mut self, what: &str, old: T, new: T) {
         if old != new {
             self.0.push(format!("{what} {old} -> {new}"));

@@ -101,7 +101,7 @@ fn mode(text: &str) -> Result<Mode, String> {
     }
 }
 
-/// What the kernel takes for a name (dev_valid_name in net/core/dev.c).
+/// What the kernel takes for a name (`dev_valid_name` in net/core/dev.c).
 fn interface_name(text: &str) -> Result<String, String> {
     let bad = |c: char| c == '/' || c == ':' || c.is_whitespace();
     if text.is_empty() || text.len() > 15 || text == "." || text == ".." || text.contains(bad) {

@@ -49,7 +49,7 @@ pub struct ServiceReport {
     /// `None` for a mark.
     pub protocol: Option<Protocol>,
     pub fwmark: Option<u32>,
-    /// The virtual_server_group it is a member of.
+    /// The `virtual_server_group` it is a member of.
     pub group: Option<String>,
     pub scheduler: String,
     /// `flag-1`, `flag-2`, `flag-3`, `ops`, sorted.
@@ -79,9 +79,9 @@ pub struct RealReport {
     /// How long `health` has been what it is.
     pub since_s: f64,
     pub draining: bool,
-    /// ipvsadm's ActiveConn.
+    /// ipvsadm's `ActiveConn`.
     pub active: u32,
-    /// ipvsadm's InActConn.
+    /// ipvsadm's `InActConn`.
     pub inactive: u32,
     #[serde(flatten)]
     pub counters: Counters,

@@ -3,7 +3,7 @@
 //! Widths and words follow ipvsadm.c (`print_title`, `print_service_entry`, `print_conn`, `print_largenum`).
 //! Names of hosts and services are never looked up: everything is as under `-n`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
@@ -93,7 +93,9 @@ fn headline(out: &mut impl Write, report: &Report) -> io::Result<()> {
     write!(
         out,
         "instance {}, generation {}, up {} s",
-        report.instance, report.generation, report.uptime_s.trunc()
+        report.instance,
+        report.generation,
+        report.uptime_s.trunc()
     )?;
     for (interface, mode) in &report.mode {
         write!(out, ", {interface}: {mode}")?;
@@ -263,9 +265,9 @@ impl fmt::Display for Remark<'_> {
                 f.write_str(": ")?;
                 for c in self.0.health_reason.chars() {
                     if c.is_control() {
-                        write!(f, "{}", c.escape_default())?
+                        write!(f, "{}", c.escape_default())?;
                     } else {
-                        write!(f, "{c}")?
+                        f.write_char(c)?;
                     }
                 }
             }
