@@ -1,1 +1,3 @@
-//! Filled in by the change that brings this module.
+//! One file per command.
+
+pub mod demo;
