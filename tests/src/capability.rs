@@ -33,14 +33,12 @@ impl Capability {
 /// Whether all of `needed` are here. If not, says so, and panics if `XLB_REQUIRE` (a list with commas) asks for one.
 pub fn have(needed: &[Capability]) -> bool {
     let required = std::env::var("XLB_REQUIRE").unwrap_or_default();
-    for capability in needed.iter().filter(|capability| !capability.is_here()) {
-        let name = capability.name();
-        assert!(
-            !required.split(',').any(|word| word.trim() == name),
-            "{name} is required and missing"
-        );
-        eprintln!("skipped: this machine or user has no {name}");
-        return false;
+    let missing: Vec<&str> =
+        needed.iter().filter(|one| !one.is_here()).map(|one| one.name()).collect();
+    let asked = required.split(',').find(|word| missing.contains(&word.trim()));
+    assert!(asked.is_none(), "XLB_REQUIRE asks for {asked:?}, which this machine or user lacks");
+    if !missing.is_empty() {
+        eprintln!("skipped: this machine or user lacks {missing:?}");
     }
-    true
+    missing.is_empty()
 }

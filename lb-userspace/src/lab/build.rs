@@ -8,15 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 
 use super::host::checked;
 use super::remains::{BPFFS, FOLDERS, Remains, sweep};
-use super::{Host, LabError, Tool, Topology, offload, require, signals};
+use super::{Host, LabError, Tool, Topology, nic, require, signals, until};
 
 /// The host whose interfaces xlb owns; its offloads stay as they are.
 const DIRECTOR: &str = "director";
+
+/// How long the kernel may take to see both ends of a wire up.
+const LINK_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running laboratory. Dropping it removes all of it.
 #[derive(Debug)]
@@ -47,6 +51,9 @@ impl Lab {
             prepare(&host, &plan.nics[name])?;
             batch(&["-n", namespace], &plan.setup[name])?;
             lab.hosts.insert(name.clone(), host);
+        }
+        for (name, nics) in &plan.nics {
+            wait_for_links(&lab.hosts[name], nics)?;
         }
         Ok(lab)
     }
@@ -103,8 +110,25 @@ fn prepare(host: &Host, nics: &[String]) -> Result<(), LabError> {
         return Ok(());
     }
     host.enter(|| {
-        nics.iter().try_for_each(|nic| {
-            offload::behave_like_a_wire(nic).map_err(LabError::io("set the offloads of", nic))
+        nics.iter().try_for_each(|name| {
+            nic::behave_like_a_wire(name).map_err(LabError::io("set the offloads of", name))
+        })
+    })?
+}
+
+/// An interface drops what it is given until the kernel has noted that its far end is up.
+fn wait_for_links(host: &Host, nics: &[String]) -> Result<(), LabError> {
+    host.enter(|| {
+        nics.iter().try_for_each(|name| {
+            until(
+                &format!("`{name}` of `{}` up", host.name()),
+                LINK_LIMIT,
+                || match nic::is_running(name) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err("no carrier".to_owned()),
+                    Err(error) => Err(error.to_string()),
+                },
+            )
         })
     })?
 }
@@ -137,6 +161,8 @@ struct Plan {
     wiring: String,
     /// Host → run in its namespace: addresses, routes, bridges.
     setup: BTreeMap<String, String>,
+    /// Interfaces numbered so far.
+    numbered: u32,
 }
 
 impl Plan {
@@ -146,6 +172,7 @@ impl Plan {
             nics: BTreeMap::new(),
             wiring: String::new(),
             setup: BTreeMap::new(),
+            numbered: 100,
         };
         for host in &topology.hosts {
             plan.add_host(&host.name, label);
@@ -198,16 +225,21 @@ impl Plan {
         self.setup.entry(host.to_owned()).or_default().push_str(lines);
     }
 
+    /// Numbers are unique in the laboratory: two ends with the same number look to the kernel like no wire, and it then
+    /// takes up to a second to notice that they are up.
     fn veth(&mut self, one: End<'_>, other: End<'_>, mtu: u32) {
-        let (one_space, other_space) = (&self.namespaces[one.host], &self.namespaces[other.host]);
-        let _ = writeln!(
-            self.wiring,
-            "link add name {} mtu {mtu} netns {one_space} type veth peer name {} mtu {mtu} netns {other_space}",
-            one.nic, other.nic,
-        );
+        let _ = write!(self.wiring, "link add {} type veth peer ", self.end(one, mtu, 1));
+        let peer = self.end(other, mtu, 2);
+        let _ = writeln!(self.wiring, "{peer}");
+        self.numbered += 2;
         for end in [one, other] {
             self.nics.entry(end.host.to_owned()).or_default().push(end.nic.to_owned());
         }
+    }
+
+    fn end(&self, end: End<'_>, mtu: u32, number: u32) -> String {
+        let (index, namespace) = (self.numbered + number, &self.namespaces[end.host]);
+        format!("name {} index {index} mtu {mtu} netns {namespace}", end.nic)
     }
 }
 
@@ -239,10 +271,7 @@ mod tests {
     #[test]
     fn two_interfaces_on_a_segment_are_one_wire() {
         let plan = Plan::of(&two_arm(&Options::default()), "1-0");
-        assert!(plan.wiring.contains(
-            "link add name eth0 mtu 1500 netns xlb-1-0-client type veth \
-             peer name eth0 mtu 1500 netns xlb-1-0-director\n"
-        ));
+        assert!(plan.wiring.contains("netns xlb-1-0-client type veth peer"));
         assert!(!plan.namespaces.contains_key("switch-outside"));
     }
 

@@ -11,7 +11,7 @@ mod daemon;
 mod error;
 mod gateway;
 mod host;
-mod offload;
+mod nic;
 mod origin;
 mod process;
 mod remains;

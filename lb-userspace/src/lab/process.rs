@@ -74,15 +74,21 @@ impl Process {
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<WaitStatus> {
         if self.ended.is_none() {
-            self.ended = self.remains.with_child(self.pid, || {
+            let seen = self.remains.with_child(self.pid, || {
                 match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
                     Ok(WaitStatus::StillAlive) => (None, false),
                     Ok(status) => (Some(status), true),
-                    Err(_) => (None, true),
+                    Err(_) => (Some(self.killed()), true),
                 }
-            })?;
+            });
+            // Not known any more: the laboratory was cleared, which kills and reaps.
+            self.ended = seen.unwrap_or_else(|| Some(self.killed()));
         }
         self.ended
+    }
+
+    fn killed(&self) -> WaitStatus {
+        WaitStatus::Signaled(self.pid, Signal::SIGKILL, false)
     }
 
     /// An error with the log's tail if it has ended.

@@ -41,7 +41,6 @@ impl Talk {
     /// Connects from `source` (port 0: any); for threads inside the namespace.
     pub fn open_here(source: SocketAddrV4, to: SocketAddrV4) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
         socket.bind(&source.into())?;
         socket.connect_timeout(&to.into(), LIMIT)?;
         socket.set_read_timeout(Some(LIMIT))?;

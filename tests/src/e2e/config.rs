@@ -70,7 +70,7 @@ impl Service {
         self
     }
 
-    /// A TCP_CHECK every second on every real server.
+    /// A `TCP_CHECK` every second on every real server.
     #[must_use]
     pub fn checked(mut self) -> Self {
         for (_, _, more) in &mut self.reals {

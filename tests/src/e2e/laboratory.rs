@@ -8,6 +8,7 @@ use anyhow::ensure;
 use xlb::lab::{Gateway, Lab, ORIGIN, Options, Origin, Tool, one_arm, real_address, two_arm};
 
 use super::bed::{Arms, Bed, client_address};
+use super::churn::hammer;
 use super::client::{Talk, ask, ask_udp};
 
 /// The director reaches the real servers, the client reaches the director, and nothing is routed between.
@@ -27,6 +28,18 @@ pub fn two_arms_are_wired() -> anyhow::Result<()> {
     for n in [0, 31] {
         Talk::open(&bed.client()?, client_address(n), vip)?;
     }
+    Ok(())
+}
+
+/// Ten thousand short connections over plain routing: the laboratory itself loses none.
+pub fn plain_routing_loses_no_connection() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    bed.lab.director()?.set_sysctl("net.ipv4.ip_forward", "1")?;
+    bed.client()?.ip("route add 192.168.1.0/24 via 10.64.1.1")?;
+    let real1 = SocketAddrV4::new(real_address(0), 8089);
+    let outcome = hammer(&bed.client()?, real1, 10_000)?;
+    eprintln!("slowest {:?}", outcome.slowest);
+    ensure!(outcome.failures.is_empty() && outcome.shares == [10_000, 0], "{outcome:?}");
     Ok(())
 }
 

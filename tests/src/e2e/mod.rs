@@ -14,3 +14,24 @@ pub mod config;
 pub mod server;
 
 pub mod laboratory;
+
+pub mod bare_host;
+pub mod churn;
+pub mod demo;
+pub mod ending;
+pub mod health;
+pub mod neighbours;
+pub mod persistence;
+pub mod refusal;
+pub mod scheduling;
+pub mod survival;
+pub mod tcp;
+pub mod udp;
+
+mod foreign;
+
+/// Repeats a check until it passes; its last complaint if it does not within a time that is long for all of them.
+fn watch(what: &str, mut check: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+    Ok(xlb::lab::until(what, LIMIT, || check().map_err(|error| format!("{error:#}")))?)
+}

@@ -74,6 +74,15 @@ impl TcpServer {
         let thread = std::thread::spawn(move || accept(&accepting, &name, &table));
         Ok(Self { listener, open, thread: Some(thread) })
     }
+
+    /// New connections are refused from now on; those there are go on.
+    pub fn stop_listening(&mut self) {
+        // SAFETY: shutdown(2) on an open socket; it wakes the thread that accepts.
+        unsafe { libc::shutdown(self.listener.as_raw_fd(), libc::SHUT_RDWR) };
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// A backlog that a thousand clients at once do not overflow.
@@ -133,11 +142,7 @@ fn take(reader: &mut impl Read) -> io::Result<u64> {
 
 impl Drop for TcpServer {
     fn drop(&mut self) {
-        // SAFETY: shutdown(2) on an open socket; it wakes the thread that accepts.
-        unsafe { libc::shutdown(self.listener.as_raw_fd(), libc::SHUT_RDWR) };
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.stop_listening();
         for stream in self.open.lock().unwrap_or_else(PoisonError::into_inner).values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
