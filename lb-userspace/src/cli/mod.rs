@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod conns;
+pub mod demo;
 pub mod detach;
 pub mod dispatch;
 pub mod exit;
