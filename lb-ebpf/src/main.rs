@@ -1,16 +1,70 @@
 //! The kernel side of xlb: shells around the engine of `lb-common`, no decisions of their own.
+//!
+//! | program | what runs it |
+//! | --- | --- |
+//! | `xlb_xdp` | every frame that arrives on an interface of `--iface` |
+//! | `xlb_expire` | the daemon's reaper, by BPF_PROG_TEST_RUN, with flow keys as its packet |
+//! | `xlb_clock` | the daemon at start, by BPF_PROG_TEST_RUN, to learn what jiffies are |
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the BPF target has no core::sync::atomic; see atomic.rs")]
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+mod atomic;
+mod maps;
+mod packet;
+mod tables;
 
+use aya_ebpf::bindings::{xdp_action, xdp_md};
+use aya_ebpf::helpers::generated::bpf_jiffies64;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use lb_common::engine::{self, Action, PacketBytes};
+
+use packet::Frame;
+use tables::Kernel;
+
+/// The data path.
 #[xdp]
-pub fn xlb_xdp(_ctx: XdpContext) -> u32 {
+pub fn xlb_xdp(ctx: XdpContext) -> u32 {
+    let mut frame = Frame::new(&ctx);
+    // SAFETY: the context is valid for the whole run of the program.
+    let ifindex = unsafe { (*ctx.ctx.cast::<xdp_md>()).ingress_ifindex };
+    let verdict = engine::walk(&mut frame, &Kernel, ifindex);
+    if verdict.slot() != 0 {
+        tables::count_reason(verdict.slot());
+    }
+    match verdict.action() {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Bounce => xdp_action::XDP_TX,
+        Action::Redirect => {
+            maps::DEVICES.redirect(verdict.ifindex(), 0).unwrap_or(xdp_action::XDP_ABORTED)
+        }
+    }
+}
+
+/// Ends expired flows among the keys in its packet; the number ended is its return value.
+#[xdp]
+pub fn xlb_expire(ctx: XdpContext) -> u32 {
+    engine::expire::run(&Frame::new(&ctx), &Kernel)
+}
+
+/// Writes jiffies into the first eight bytes of its packet.
+#[xdp]
+pub fn xlb_clock(ctx: XdpContext) -> u32 {
+    let mut frame = Frame::new(&ctx);
+    let Some(bytes) = frame.at_mut::<[u8; 8]>(0) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    // SAFETY: the helper has no preconditions (kernel 5.5 and later).
+    *bytes = unsafe { bpf_jiffies64() }.to_ne_bytes();
     xdp_action::XDP_PASS
 }
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // Unreachable: the engine has no panicking path that survives optimisation, or the program would not link.
     loop {}
 }
 

@@ -18,6 +18,33 @@ pub struct RealCounters {
     pub out_bytes: u64,
 }
 
+/// Indices of GAUGES: numbers that all CPUs share and only new or ending flows touch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Gauge {
+    /// Flows (pairs) in FLOWS4.
+    Flows = 0,
+    /// Where the search for a free learned hop goes on.
+    HopCursor = 1,
+    /// Where the search for a free full-NAT port goes on.
+    PortCursor = 2,
+}
+
+impl Gauge {
+    /// Entries of GAUGES.
+    pub const COUNT: u32 = 3;
+}
+
+/// The element of ICMP_BUDGET: how many ICMP errors this CPU sent in which tick (RFC 1812 section 4.3.2.8).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
+pub struct IcmpBudget {
+    /// The tick that `sent` is of.
+    pub tick: u32,
+    /// Errors sent in it.
+    pub sent: u32,
+}
+
 /// Entries of REASONS: pass reasons at their number, drop reasons at 128 + number, notices at 224 + number.
 pub const REASON_SLOTS: u32 = 256;
 
@@ -45,4 +72,6 @@ impl Notice {
 mod pod {
     // SAFETY: `repr(C)`, `bytemuck::Pod`.
     unsafe impl aya::Pod for super::RealCounters {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::IcmpBudget {}
 }

@@ -57,6 +57,18 @@ pub struct LastHopKey {
     pub pad: [u8; 2],
 }
 
+/// A value of IFACES: what the program must know of an interface of `--iface`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
+pub struct Iface {
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// [`NextHop::TX`] or 0: copied to the hops learned on this interface.
+    pub flags: u8,
+    /// 0.
+    pub pad: u8,
+}
+
 const _: () = assert!(size_of::<NextHop>() == 24 && size_of::<LastHopKey>() == 12);
 
 #[cfg(feature = "user")]
@@ -65,4 +77,6 @@ mod pod {
     unsafe impl aya::Pod for super::NextHop {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::LastHopKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Iface {}
 }

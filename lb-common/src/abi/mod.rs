@@ -13,9 +13,9 @@ mod service;
 mod state;
 
 pub use config::{Config, TICKS_UNKNOWN, Timeouts};
-pub use counter::{Notice, RealCounters, REASON_SLOTS};
+pub use counter::{Gauge, IcmpBudget, Notice, REASON_SLOTS, RealCounters};
 pub use flow::{Flow, FlowFlags, FlowKey, FlowRef, FlowRewrite};
-pub use hop::{HopState, LastHopKey, NextHop};
+pub use hop::{HopState, Iface, LastHopKey, NextHop};
 pub use id::{HopId, RealId, ServiceId, Tick};
 pub use reason::{DropReason, PassReason};
 pub use service::{
@@ -42,8 +42,12 @@ pub mod limits {
     pub const LOCALS: u32 = 4_096;
     /// Entries of PORTS: every port that full-NAT could ever use.
     pub const PORTS: u32 = 65_536;
+    /// Interfaces of one instance.
+    pub const IFACES: u32 = 64;
+    /// Ports tried for one full-NAT flow before the pool counts as exhausted.
+    pub const PORT_TRIES: u32 = 32;
     /// Keys that one run of the expiry program takes.
-    pub const EXPIRE_BATCH: u32 = 32;
+    pub const EXPIRE_BATCH: u32 = 8;
 }
 
 /// Names of the maps, which are the names of their pins.
@@ -60,6 +64,9 @@ pub mod map {
     pub const REALS: &str = "REALS";
     /// Real id → [`Load`](super::Load). ARRAY; written by the programs only.
     pub const LOADS: &str = "LOADS";
+    /// Real id → `u32` flows in HALF_OPEN4. ARRAY; counted by the programs, put right by the daemon's sweep where
+    /// a flood turned the table over.
+    pub const HALF_LOADS: &str = "HALF_LOADS";
     /// Service id → `u32` cursor of rr and wrr. ARRAY; written by the programs only.
     pub const CURSORS: &str = "CURSORS";
     /// Hop id → [`NextHop`](super::NextHop). ARRAY.
@@ -74,12 +81,16 @@ pub mod map {
     pub const PORTS: &str = "PORTS";
     /// `[0]` → [`Config`](super::Config). ARRAY of one.
     pub const CONFIG: &str = "CONFIG";
-    /// `[0]` → `u32` flows in FLOWS4, `[1]` → `u32` next free learned hop, `[2]` → `u32` port cursor. ARRAY.
+    /// [`Gauge`](super::Gauge) → `u32`. ARRAY; written by the programs only.
     pub const GAUGES: &str = "GAUGES";
+    /// `[0]` → [`IcmpBudget`](super::IcmpBudget). PERCPU_ARRAY of one.
+    pub const ICMP_BUDGET: &str = "ICMP_BUDGET";
     /// Reason code → `u64` packets. PERCPU_ARRAY; see [`REASON_SLOTS`](super::REASON_SLOTS).
     pub const REASONS: &str = "REASONS";
     /// Real id → [`RealCounters`](super::RealCounters). PERCPU_ARRAY.
     pub const COUNT_REAL: &str = "COUNT_REAL";
+    /// Ifindex → [`Iface`](super::Iface): the interfaces of `--iface`. HASH; written by the daemon only.
+    pub const IFACES: &str = "IFACES";
     /// Ifindex → ifindex: where frames may leave. DEVMAP_HASH.
     pub const DEVICES: &str = "DEVICES";
 }
@@ -90,6 +101,9 @@ pub mod program {
     pub const XDP: &str = "xlb_xdp";
     /// Removes expired flows; never attached, run by the daemon with keys as its packet.
     pub const EXPIRE: &str = "xlb_expire";
-    /// Writes jiffies into its packet; never attached, tells the daemon the kernel's clock.
+    /// Writes `bpf_jiffies64` into its packet's first 8 bytes (native order); never attached, tells the daemon
+    /// the kernel's clock.
     pub const CLOCK: &str = "xlb_clock";
+    /// Constant in the object, set at load: how far jiffies are shifted right to make a [`Tick`](super::Tick).
+    pub const TICK_SHIFT: &str = "TICK_SHIFT";
 }

@@ -14,6 +14,15 @@ macro_rules! reasons {
             /// All of them, in the order of the list.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
+            /// Decodes the number; `None` if no reason has it.
+            #[inline(always)]
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
             /// Index in REASONS.
             #[inline(always)]
             pub const fn slot(self) -> u32 {

@@ -149,10 +149,6 @@ pub struct Load {
     pub active: u32,
     /// The other flows in FLOWS4.
     pub inactive: u32,
-    /// Flows in HALF_OPEN4; an estimate when a flood turns the table over, put right by the daemon's sweep.
-    pub half_open: u32,
-    /// 0.
-    pub pad: u32,
 }
 
 /// Key of STICKY4: a client (or its network) at a service.
@@ -176,7 +172,7 @@ pub struct Sticky {
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 8 && size_of::<Service>() == 32);
-const _: () = assert!(size_of::<Real>() == 32 && size_of::<Load>() == 16);
+const _: () = assert!(size_of::<Real>() == 32 && size_of::<Load>() == 8);
 
 #[cfg(feature = "user")]
 mod pod {

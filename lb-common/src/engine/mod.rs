@@ -1,1 +1,184 @@
-//! A packet's way through xlb.
+//! A packet's way through xlb: parse ► track ► admit ► rewrite. Pure and safe; the same code runs in the kernel
+//! and in the tests of the host.
+//!
+//! Decide, then write: every look-up and check precedes the first byte changed, so a packet that is passed or
+//! dropped is untouched. The one exception is a refused packet that becomes its own ICMP error ([`refuse`]).
+//!
+//! [`walk`] is the established path and nothing else: one flow-table look-up, one next hop, one counter. What
+//! changes state or makes flows is behind [`slow`], a call of its own, so that the fast path can be read (and
+//! is checked by a test) in the program's instructions.
+#![forbid(unsafe_code)]
+
+pub mod admit;
+pub mod expire;
+pub mod pair;
+pub mod parse;
+pub mod refuse;
+pub mod rewrite;
+pub mod sched;
+pub mod slow;
+pub mod snat;
+pub mod tables;
+pub mod tcp_state;
+
+use crate::abi::{DropReason, PassReason};
+
+pub use parse::Seen;
+pub use slow::Scratch;
+pub use tables::Tables;
+
+/// Access to the bytes of one frame. `None` everywhere: the frame ends before `off + size_of::<T>()`.
+pub trait PacketBytes {
+    /// The bytes at `off` from the start of the Ethernet header, as a `T`.
+    fn at<T: crate::wire::Wire>(&self, off: usize) -> Option<&T>;
+    /// The same, to be written.
+    fn at_mut<T: crate::wire::Wire>(&mut self, off: usize) -> Option<&mut T>;
+    /// Bytes of the frame.
+    fn len(&self) -> usize;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Puts `bytes` more in front of the frame; the old start is then at `bytes`. `false`: no room, nothing done.
+    fn grow_front(&mut self, bytes: usize) -> bool;
+    /// Cuts the frame to `len` bytes. `false`: not possible, nothing done.
+    fn truncate(&mut self, len: usize) -> bool;
+}
+
+/// Where a frame leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Egress {
+    /// Key of DEVICES.
+    pub ifindex: u32,
+    /// It leaves by the interface it came in by, and that interface's driver can do so directly.
+    pub bounce: bool,
+}
+
+/// What a shell does with a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Action {
+    /// Untouched; the kernel's business.
+    Pass = 0,
+    /// Ends here.
+    Drop = 1,
+    /// Rewritten; send it through DEVICES.
+    Redirect = 2,
+    /// Rewritten; send it straight back by the interface it came in by.
+    Bounce = 3,
+}
+
+/// What becomes of a packet: an action, the reason if there is one, the interface if it leaves.
+///
+/// Two words that are always written whole. As an enum its unwritten payload bytes let the compiler store
+/// whatever register is at hand, and the verifier refuses half a pointer (kernel 6.18: "invalid size of register
+/// spill").
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[must_use]
+pub struct Verdict {
+    code: u32,
+    ifindex: u32,
+}
+
+impl Verdict {
+    #[inline(always)]
+    const fn new(action: Action, slot: u32, ifindex: u32) -> Self {
+        Self { code: action as u32 | slot << 8, ifindex }
+    }
+
+    #[inline(always)]
+    const fn leaving(egress: Egress, slot: u32) -> Self {
+        let action = if egress.bounce { Action::Bounce } else { Action::Redirect };
+        Self::new(action, slot, egress.ifindex)
+    }
+
+    /// Rewritten; send it.
+    #[inline(always)]
+    pub const fn forward(egress: Egress) -> Self {
+        Self::leaving(egress, 0)
+    }
+
+    /// Untouched; the kernel's business.
+    #[inline(always)]
+    pub const fn pass(reason: PassReason) -> Self {
+        Self::new(Action::Pass, reason.slot(), 0)
+    }
+
+    /// Untouched; ends here.
+    #[inline(always)]
+    pub const fn drop(reason: DropReason) -> Self {
+        Self::new(Action::Drop, reason.slot(), 0)
+    }
+
+    /// Dropped for the reason given, and the frame is now the ICMP error that says so; send it.
+    #[inline(always)]
+    pub const fn answer(reason: DropReason, egress: Egress) -> Self {
+        Self::leaving(egress, reason.slot())
+    }
+
+    /// What to do.
+    #[inline(always)]
+    pub const fn action(self) -> Action {
+        match self.code & 0xff {
+            0 => Action::Pass,
+            2 => Action::Redirect,
+            3 => Action::Bounce,
+            _ => Action::Drop,
+        }
+    }
+
+    /// Index in REASONS to count at; 0: nothing to count.
+    #[inline(always)]
+    pub const fn slot(self) -> u32 {
+        self.code >> 8
+    }
+
+    /// Key of DEVICES, where the frame leaves.
+    #[inline(always)]
+    pub const fn ifindex(self) -> u32 {
+        self.ifindex
+    }
+}
+
+impl core::fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let slot = self.slot();
+        let reason = match slot {
+            0 => "",
+            1..128 => PassReason::from_number(slot as u8).map_or("?", PassReason::name),
+            _ => DropReason::from_number((slot - 128) as u8).map_or("?", DropReason::name),
+        };
+        write!(f, "{:?}({reason}) by {}", self.action(), self.ifindex)
+    }
+}
+
+/// `Err` is not a failure: it is "stop here, with this verdict".
+pub type Step<T> = Result<T, Verdict>;
+
+/// A packet's way through xlb. `ifindex`: the interface it came in by.
+#[inline(always)]
+pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, ifindex: u32) -> Verdict {
+    let mut seen = Seen::default();
+    if let Err(verdict) = parse::headers(packet, &mut seen) {
+        return verdict;
+    }
+    let now = tables.now();
+    if let Some(entry) = tables.flow(&seen.key)
+        && tcp_state::is_quiet(entry.state(), seen.tcp)
+    {
+        let rewrite = entry.rewrite();
+        return match rewrite::way(tables, rewrite.hop, &seen) {
+            Ok(hop) => {
+                entry.touch(now);
+                rewrite::send(packet, tables, rewrite, hop, &seen, ifindex)
+            }
+            Err(verdict) => verdict,
+        };
+    }
+    let walked = tables.with_scratch(|scratch| {
+        scratch.begin(&seen, now, ifindex);
+        slow::walk(packet, tables, scratch);
+        scratch.verdict
+    });
+    walked.unwrap_or(Verdict::drop(DropReason::BadMapValue))
+}

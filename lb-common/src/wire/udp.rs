@@ -1,1 +1,40 @@
-//! udp
+//! UDP (RFC 768).
+
+use network_types::udp::UdpHdr;
+
+use super::{Port, Wire, checksum};
+
+/// A UDP header. 8 bytes.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Udp(UdpHdr);
+
+// SAFETY: `UdpHdr` is made of byte arrays.
+unsafe impl Wire for Udp {}
+
+impl Udp {
+    /// Bytes of the header.
+    pub const LEN: usize = UdpHdr::LEN;
+
+    /// Source port.
+    #[inline(always)]
+    pub fn src(&self) -> Port {
+        Port(self.0.src)
+    }
+
+    /// Destination port.
+    #[inline(always)]
+    pub fn dst(&self) -> Port {
+        Port(self.0.dst)
+    }
+
+    /// New ports, and the checksum moved by `delta`, which covers ports and pseudo-header.
+    #[inline(always)]
+    pub fn forward(&mut self, src: Port, dst: Port, delta: u16) {
+        self.0.src = src.0;
+        self.0.dst = dst.0;
+        self.0.check = checksum::update_udp(self.0.check, delta);
+    }
+}
+
+const _: () = assert!(size_of::<Udp>() == 8 && align_of::<Udp>() == 1);

@@ -1,0 +1,226 @@
+//! The first packet of a flow: service, persistence, schedule, record, send.
+
+use super::pair::{self, Pair};
+use super::rewrite::{self, Tuple, way};
+use super::slow::{self, Scratch};
+use super::tables::{InsertError, LoadChange, Table};
+use super::{PacketBytes, Step, Tables, Verdict, refuse, sched, snat, tcp_state};
+use crate::abi::{
+    ConnState, DropReason, FlowFlags, FlowKey, Gauge, HopId, HopState, LastHopKey, Method, NextHop,
+    Notice, PassReason, Real, RealFlags, RealId, Service, ServiceKey, Sticky, StickyKey, limits,
+};
+use crate::wire::Port;
+use crate::wire::eth::Ethernet;
+
+/// Makes a flow for a packet that none knows, or says why not.
+#[inline(always)]
+pub fn new_flow<P: PacketBytes, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    scratch: &mut Scratch,
+) -> Step<Verdict> {
+    let service = match_service(tables, &scratch.seen.key)?;
+    if scratch.seen.is_tcp() && !scratch.seen.tcp.opens() {
+        return Err(Verdict::pass(PassReason::NoFlowNotSyn));
+    }
+    let config = tables.config().ok_or(Verdict::drop(DropReason::BadMapValue))?;
+    if tables.add_gauge(Gauge::Flows, 0) >= config.flow_limit {
+        return Err(Verdict::drop(DropReason::FlowTableFull));
+    }
+    let Some(id) = choose(tables, service, scratch) else {
+        return Err(refuse::port_unreachable(packet, tables, scratch));
+    };
+    let real = tables.real(id).ok_or(Verdict::drop(DropReason::BadMapValue))?;
+    // All that could stop the packet comes before the record: a flow that cannot send its first packet is none.
+    let way_in = way(tables, id.hop(), &scratch.seen)?;
+    let way_back = client_hop(packet, tables, scratch.ifindex)?;
+    begin(service, real, id, way_back, scratch);
+    claim(tables, real, scratch)?;
+    match pair::complete(tables, &scratch.pair) {
+        Ok(()) => {}
+        // Another CPU admits the same tuple at this moment. Its flow is the flow (catalogue C-04).
+        Err(InsertError::Exists) => {
+            let entry = tables.half_open(&scratch.seen.key);
+            let entry = entry.ok_or(Verdict::drop(DropReason::HalfOpenFull))?;
+            return slow::follow(packet, tables, &entry, scratch);
+        }
+        Err(InsertError::Full) => return Err(Verdict::drop(DropReason::HalfOpenFull)),
+    }
+    tables.add_load(id, LoadChange { active: 0, inactive: 0, half_open: 1 });
+    tables.count_connection(id);
+    remember(tables, service, id, scratch);
+    let rewrite = &scratch.pair.request.rewrite;
+    Ok(rewrite::send(packet, tables, rewrite, way_in, &scratch.seen, scratch.ifindex))
+}
+
+/// The service of a tuple: exact port first, then any port.
+#[inline(always)]
+fn match_service<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> Step<&'t Service> {
+    let mut wanted = ServiceKey { addr: key.dst, port: key.dport, proto: key.proto, pad: 0 };
+    if let Some(service) = tables.service(&wanted) {
+        return Ok(service);
+    }
+    wanted.port = Port::ZERO;
+    tables.service(&wanted).ok_or(Verdict::pass(PassReason::NoService))
+}
+
+/// The real server for a new flow: the client's template if it has one, else the scheduler's choice.
+#[inline(always)]
+fn choose<T: Tables>(tables: &T, service: &Service, scratch: &Scratch) -> Option<RealId> {
+    if service.sticky_ticks != 0
+        && let Some(template) = tables.sticky(&sticky_key(service, scratch))
+        && scratch.now.since(template.stamp) < service.sticky_ticks
+        && let Some(real) = tables.real(template.real)
+        && is_usable(real, service)
+    {
+        return Some(template.real);
+    }
+    sched::pick(tables, service, &scratch.seen)
+}
+
+/// Whether a template may still lead to `real`: it is up and of this service. Its weight does not matter: a
+/// quiesced server keeps its clients, as under IPVS.
+#[inline(always)]
+fn is_usable(real: &Real, service: &Service) -> bool {
+    real.flags & (RealFlags::USED | RealFlags::UP | RealFlags::REMOVED)
+        == RealFlags::USED | RealFlags::UP
+        && real.service_id == service.id
+}
+
+#[inline(always)]
+fn sticky_key(service: &Service, scratch: &Scratch) -> StickyKey {
+    StickyKey { client: scratch.seen.key.src.masked(service.sticky_mask), service: service.id }
+}
+
+/// Writes or refreshes the client's template.
+#[inline(always)]
+fn remember<T: Tables>(tables: &T, service: &Service, real: RealId, scratch: &Scratch) {
+    if service.sticky_ticks != 0 {
+        let template = Sticky { real, stamp: scratch.now };
+        if !tables.put_sticky(&sticky_key(service, scratch), template) {
+            tables.notice(Notice::TemplateTableFull);
+        }
+    }
+}
+
+/// What both entries of a new pair have whatever their tuples will be.
+#[inline(always)]
+fn begin(service: &Service, real: &Real, id: RealId, way_back: HopId, scratch: &mut Scratch) {
+    let flags = if real.method == Method::FullNat as u8 { FlowFlags::FULL_NAT } else { 0 };
+    let pair = &mut scratch.pair;
+    for (rewrite, hop, flags) in [
+        (&mut pair.request.rewrite, id.hop(), flags),
+        (&mut pair.reply.rewrite, way_back, flags | FlowFlags::REPLY),
+    ] {
+        rewrite.hop = hop;
+        rewrite.flags = flags;
+        rewrite.real = id;
+        rewrite.service = service.id;
+        rewrite.local = 0;
+        rewrite.opened = scratch.now;
+    }
+}
+
+/// Fills the pair's tuples and claims the reply's.
+#[inline(always)]
+fn claim<T: Tables>(tables: &T, real: &Real, scratch: &mut Scratch) -> Step<()> {
+    match Method::from_raw(real.method) {
+        Some(Method::Nat) => claim_for_nat(tables, real, scratch),
+        Some(Method::FullNat) => snat::claim(tables, real, scratch),
+        None => Err(Verdict::drop(DropReason::BadMapValue)),
+    }
+}
+
+#[inline(always)]
+fn claim_for_nat<T: Tables>(tables: &T, real: &Real, scratch: &mut Scratch) -> Step<()> {
+    let key = &scratch.seen.key;
+    let to = Tuple { src: key.src, dst: real.addr, sport: key.sport, dport: port_of(real, key) };
+    scratch.pair.set_tuples(key, &to);
+    let mut tries = 0;
+    while tries < 2 {
+        match pair::claim_reply(tables, &mut scratch.pair, scratch.now) {
+            Ok(()) => return Ok(()),
+            Err(InsertError::Full) => return Err(Verdict::drop(DropReason::HalfOpenFull)),
+            Err(InsertError::Exists) => make_way(tables, &scratch.pair),
+        }
+        tries += 1;
+    }
+    Err(Verdict::drop(DropReason::TupleClash))
+}
+
+/// The port a real server is spoken to on.
+#[inline(always)]
+pub(super) fn port_of(real: &Real, key: &FlowKey) -> Port {
+    if real.port == Port::ZERO { key.dport } else { real.port }
+}
+
+/// Clears a reply tuple that stands in the way of a new flow of the same client: a half-open orphan of the very
+/// same flow, or a connection that has ended.
+#[inline(always)]
+fn make_way<T: Tables>(tables: &T, pair: &Pair) {
+    if let Some(orphan) = tables.half_open(&pair.reply_key)
+        && orphan.rewrite().twin() == pair.request_key
+    {
+        tables.remove(Table::HalfOpen, &pair.reply_key);
+    }
+    if let Some(old) = tables.flow(&pair.reply_key)
+        && let Some(state) = ConnState::from_raw(old.state())
+        && tcp_state::may_be_reused(state)
+    {
+        let primary_key = old.rewrite().twin();
+        if let Some(primary) = tables.flow(&primary_key) {
+            pair::end(tables, &primary_key, &primary, state);
+        }
+    }
+}
+
+/// How often a slot for a new sender is looked for.
+const HOP_TRIES: u32 = 8;
+
+/// The way back to whoever sent this frame: out of the interface it came in by, to the address it came from.
+/// The daemon moves the entry along when that neighbour's address changes.
+#[inline(always)]
+pub(super) fn client_hop<P: PacketBytes, T: Tables>(
+    packet: &P,
+    tables: &T,
+    ifindex: u32,
+) -> Step<HopId> {
+    let eth: &Ethernet = packet.at(0).ok_or(Verdict::pass(PassReason::Truncated))?;
+    let key = LastHopKey { ifindex, mac: eth.src(), pad: [0; 2] };
+    if let Some(id) = tables.last_hop(&key) {
+        return Ok(id);
+    }
+    let iface = tables.iface(ifindex).ok_or(Verdict::drop(DropReason::BadMapValue))?;
+    let hop = NextHop {
+        dst: eth.src(),
+        state: HopState::Valid as u8,
+        flags: NextHop::LEARNED | iface.flags,
+        src: eth.dst(),
+        mtu: iface.mtu,
+        ifindex,
+        pad: 0,
+    };
+    let mut tries = 0;
+    while tries < HOP_TRIES {
+        tries += 1;
+        let cursor = tables.add_gauge(Gauge::HopCursor, 1) % (limits::HOPS - limits::REALS);
+        let id = HopId(limits::REALS + cursor);
+        let Some(slot) = tables.hop(id) else { break };
+        if slot.state != HopState::Unresolved as u8 {
+            continue;
+        }
+        tables.put_hop(id, &hop);
+        return match tables.put_last_hop(&key, id) {
+            Ok(()) => Ok(id),
+            Err(InsertError::Full) => {
+                tables.put_hop(id, &NextHop::default());
+                Err(Verdict::drop(DropReason::NextHopsFull))
+            }
+            Err(InsertError::Exists) => {
+                tables.put_hop(id, &NextHop::default());
+                tables.last_hop(&key).ok_or(Verdict::drop(DropReason::NextHopsFull))
+            }
+        };
+    }
+    Err(Verdict::drop(DropReason::NextHopsFull))
+}

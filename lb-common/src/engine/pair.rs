@@ -1,0 +1,188 @@
+//! A flow is two entries, one for each direction. Making, promoting and ending them together.
+//!
+//! The *primary* is the request direction's entry. Its state word is the truth: whoever changes it by
+//! compare-and-swap settles the counters of that change, so they are exact whichever CPU saw which packet. The
+//! reply entry's state is a copy that spares the established path a second look-up.
+//!
+//! Making: the reply key first, if absent; then the request key; if that fails, the first is taken back.
+
+use super::rewrite::Tuple;
+use super::tables::{InsertError, LoadChange, Table};
+use super::{Seen, Tables, tcp_state};
+use crate::abi::{
+    ConnState, Flow, FlowFlags, FlowKey, FlowRef, FlowRewrite, Gauge, HopId, Notice, Tick,
+};
+use crate::wire::ipv4::Ipv4;
+
+/// Both entries of a flow and their keys, while they are being made.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Pair {
+    /// Key of the request direction: the client's packet as it arrives.
+    pub request_key: FlowKey,
+    /// Key of the reply direction: the real server's packet as it arrives.
+    pub reply_key: FlowKey,
+    /// The primary.
+    pub request: Flow,
+    /// The copy.
+    pub reply: Flow,
+}
+
+impl Pair {
+    /// Fills everything that follows from the tuples: packets arrive as `key` and leave as `to`. The rest of the
+    /// two rewrites stays.
+    #[inline(always)]
+    pub fn set_tuples(&mut self, key: &FlowKey, to: &Tuple) {
+        self.request_key = *key;
+        self.request.rewrite.set_tuple(key, to);
+        self.reply_key = self.request.rewrite.twin();
+        let back = Tuple { src: key.dst, dst: key.src, sport: key.dport, dport: key.sport };
+        self.reply.rewrite.set_tuple(&self.reply_key, &back);
+    }
+
+    /// Fills a pair from one of its entries, found under `key` in a table, and the other direction's hop.
+    #[inline(always)]
+    pub fn complete_from(&mut self, key: &FlowKey, entry: &FlowRef<'_>, other_hop: HopId) {
+        let known = entry.rewrite();
+        let twin_key = known.twin();
+        let (mine, mine_key, other, other_key) = if known.is_reply() {
+            (&mut self.reply, &mut self.reply_key, &mut self.request, &mut self.request_key)
+        } else {
+            (&mut self.request, &mut self.request_key, &mut self.reply, &mut self.reply_key)
+        };
+        *mine_key = *key;
+        mine.rewrite = *known;
+        *other_key = twin_key;
+        other.rewrite = *known;
+        other.rewrite.flags = known.flags ^ FlowFlags::REPLY;
+        other.rewrite.hop = other_hop;
+        let back = Tuple { src: key.dst, dst: key.src, sport: key.dport, dport: key.sport };
+        other.rewrite.set_tuple(&twin_key, &back);
+    }
+
+    /// Gives both entries the same state and stamp.
+    #[inline(always)]
+    fn set_life(&mut self, state: ConnState, now: Tick) {
+        for entry in [&mut self.request, &mut self.reply] {
+            entry.state = state as u32;
+            entry.stamp = now;
+        }
+    }
+
+    /// The state a flow of this protocol begins in.
+    #[inline(always)]
+    fn first_state(&self) -> ConnState {
+        let tcp = self.request.rewrite.proto == Ipv4::TCP;
+        if tcp { ConnState::SynRecv } else { ConnState::Udp }
+    }
+}
+
+/// Inserts the reply entry into HALF_OPEN4: the claim on the tuple. A tuple that lives in FLOWS4 is taken too;
+/// looking there *after* the insert leaves no gap, for promotion inserts there before it removes here.
+#[inline(always)]
+pub fn claim_reply<T: Tables>(tables: &T, pair: &mut Pair, now: Tick) -> Result<(), InsertError> {
+    pair.set_life(pair.first_state(), now);
+    tables.insert(Table::HalfOpen, &pair.reply_key, &pair.reply)?;
+    if tables.flow(&pair.reply_key).is_some() {
+        tables.remove(Table::HalfOpen, &pair.reply_key);
+        return Err(InsertError::Exists);
+    }
+    Ok(())
+}
+
+/// Inserts the request entry beside a claimed reply entry; on failure the claim is taken back.
+#[inline(always)]
+pub fn complete<T: Tables>(tables: &T, pair: &Pair) -> Result<(), InsertError> {
+    let done = tables.insert(Table::HalfOpen, &pair.request_key, &pair.request);
+    if done.is_err() {
+        tables.remove(Table::HalfOpen, &pair.reply_key);
+    }
+    done
+}
+
+/// Moves a pair from HALF_OPEN4 to FLOWS4, in `state`. `false`: FLOWS4 is full, nothing has changed.
+#[inline(always)]
+pub fn promote<T: Tables>(tables: &T, pair: &mut Pair, state: ConnState, now: Tick) -> bool {
+    pair.set_life(state, now);
+    match tables.insert(Table::Flows, &pair.reply_key, &pair.reply) {
+        Ok(()) => {}
+        // Another CPU promotes the same pair at this moment; it will finish.
+        Err(InsertError::Exists) => return true,
+        Err(InsertError::Full) => return false,
+    }
+    if tables.insert(Table::Flows, &pair.request_key, &pair.request).is_err() {
+        tables.remove(Table::Flows, &pair.reply_key);
+        return false;
+    }
+    tables.remove(Table::HalfOpen, &pair.request_key);
+    tables.remove(Table::HalfOpen, &pair.reply_key);
+    tables.add_gauge(Gauge::Flows, 1);
+    let active = i32::from(state.is_active());
+    let change = LoadChange { active, inactive: 1 - active, half_open: -1 };
+    tables.add_load(pair.request.rewrite.real, change);
+    tables.notice(Notice::Promoted);
+    true
+}
+
+/// What a change of state does to the counts of active and inactive connections.
+#[inline(always)]
+fn settle<T: Tables>(tables: &T, rewrite: &FlowRewrite, before: ConnState, after: ConnState) {
+    let counts = |state: ConnState| match state {
+        ConnState::Dead => (0, 0),
+        state if state.is_active() => (1, 0),
+        _ => (0, 1),
+    };
+    let ((was_active, was_inactive), (active, inactive)) = (counts(before), counts(after));
+    let change =
+        LoadChange { active: active - was_active, inactive: inactive - was_inactive, half_open: 0 };
+    if change.active != 0 || change.inactive != 0 {
+        tables.add_load(rewrite.real, change);
+    }
+}
+
+/// How often a compare-and-swap is tried before the packet goes on without it: the other CPU's change stands.
+const SWAPS: u32 = 3;
+
+/// Brings the pair of `entry` (in FLOWS4) to the state after a segment. A primary that has vanished is left to
+/// the daemon's sweep.
+#[inline(always)]
+pub fn advance<T: Tables>(tables: &T, entry: &FlowRef<'_>, seen: &Seen) {
+    let rewrite = entry.rewrite();
+    let reply = rewrite.is_reply();
+    let twin = tables.flow(&rewrite.twin());
+    let primary = if reply { twin } else { Some(*entry) };
+    let copy = if reply { Some(*entry) } else { twin };
+    let Some(primary) = primary else { return };
+    let mut tries = 0;
+    while tries < SWAPS {
+        tries += 1;
+        let Some(before) = ConnState::from_raw(primary.state()) else { return };
+        let after = tcp_state::after(before, seen.tcp, reply);
+        if before != after {
+            if !tables.swap_state(&primary, before as u32, after) {
+                continue;
+            }
+            settle(tables, rewrite, before, after);
+        }
+        if let Some(copy) = copy {
+            copy.set_state(after);
+        }
+        return;
+    }
+}
+
+/// Ends a pair of FLOWS4 by its primary: claims it, settles the counters, removes both entries. `false`: another
+/// did, or its state moved on meanwhile.
+#[inline(always)]
+pub fn end<T: Tables>(tables: &T, key: &FlowKey, primary: &FlowRef<'_>, from: ConnState) -> bool {
+    if !tables.swap_state(primary, from as u32, ConnState::Dead) {
+        return false;
+    }
+    let rewrite = primary.rewrite();
+    settle(tables, rewrite, from, ConnState::Dead);
+    let twin = rewrite.twin();
+    tables.add_gauge(Gauge::Flows, -1);
+    tables.remove(Table::Flows, &twin);
+    tables.remove(Table::Flows, key);
+    true
+}

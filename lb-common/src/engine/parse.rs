@@ -1,0 +1,84 @@
+//! Ethernet, IPv4, TCP and UDP headers to a [`Seen`]. What this version leaves to the kernel says why.
+
+use super::{PacketBytes, Step, Verdict};
+use crate::abi::{FlowKey, PassReason};
+use crate::wire::eth::Ethernet;
+use crate::wire::ipv4::Ipv4;
+use crate::wire::tcp::{Tcp, TcpFlags};
+use crate::wire::udp::Udp;
+
+/// Where the IPv4 header starts.
+pub const IP: usize = Ethernet::LEN;
+/// Where TCP or UDP starts, behind an IPv4 header without options.
+pub const L4: usize = IP + Ipv4::LEN;
+
+/// What the engine needs to know of a packet, filled in place (40 bytes by value would cost stack).
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Seen {
+    /// The tuple as it arrived.
+    pub key: FlowKey,
+    /// Bytes of the IP packet, padding not counted.
+    pub length: u16,
+    /// Time to live as it arrived.
+    pub ttl: u8,
+    /// TCP's flags; none with UDP.
+    pub tcp: TcpFlags,
+}
+
+impl Seen {
+    /// Whether the packet is TCP.
+    #[inline(always)]
+    pub fn is_tcp(&self) -> bool {
+        self.key.proto == Ipv4::TCP
+    }
+}
+
+/// Fills `seen`, or says why the packet is none of ours.
+#[inline(always)]
+pub fn headers<P: PacketBytes>(packet: &P, seen: &mut Seen) -> Step<()> {
+    let truncated = Verdict::pass(PassReason::Truncated);
+    let eth: &Ethernet = packet.at(0).ok_or(truncated)?;
+    if eth.ether_type() != Ethernet::IPV4 {
+        return Err(Verdict::pass(PassReason::NotIpv4));
+    }
+    if eth.dst().is_group() {
+        return Err(Verdict::pass(PassReason::GroupFrame));
+    }
+    let ip: &Ipv4 = packet.at(IP).ok_or(truncated)?;
+    if ip.version_and_length() != 0x45 {
+        let good = ip.version_and_length() > 0x45 && ip.version_and_length() <= 0x4f;
+        let reason = if good { PassReason::IpOptions } else { PassReason::BadIpv4 };
+        return Err(Verdict::pass(reason));
+    }
+    if ip.is_fragment() {
+        return Err(Verdict::pass(PassReason::Fragment));
+    }
+    seen.length = ip.total_length();
+    if IP + usize::from(seen.length) > packet.len() {
+        return Err(Verdict::pass(PassReason::BadIpv4));
+    }
+    seen.ttl = ip.ttl();
+    seen.key.src = ip.src();
+    seen.key.dst = ip.dst();
+    seen.key.proto = ip.protocol();
+    let l4_least = match ip.protocol() {
+        Ipv4::TCP => {
+            let tcp: &Tcp = packet.at(L4).ok_or(truncated)?;
+            seen.key.sport = tcp.src();
+            seen.key.dport = tcp.dst();
+            seen.tcp = tcp.flags();
+            Tcp::LEN
+        }
+        Ipv4::UDP => {
+            let udp: &Udp = packet.at(L4).ok_or(truncated)?;
+            seen.key.sport = udp.src();
+            seen.key.dport = udp.dst();
+            Udp::LEN
+        }
+        _ => return Err(Verdict::pass(PassReason::NotTcpUdp)),
+    };
+    if usize::from(seen.length) < Ipv4::LEN + l4_least {
+        return Err(Verdict::pass(PassReason::BadIpv4));
+    }
+    Ok(())
+}

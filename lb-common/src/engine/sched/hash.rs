@@ -1,0 +1,31 @@
+//! sh and dh: a table of 256 entries that an address hashes into (net/netfilter/ipvs/ip_vs_sh.c, ip_vs_dh.c).
+
+use crate::abi::{RealId, Service, ServiceFlags};
+use crate::engine::{Seen, Tables};
+
+/// The kernel's `hash_32(value, 8)` (include/linux/hash.h).
+#[inline(always)]
+const fn hash_8_bits(value: u32) -> u32 {
+    value.wrapping_mul(0x61C8_8647) >> 24
+}
+
+#[inline(always)]
+fn slot<T: Tables>(tables: &T, service: &Service, hash: u32) -> Option<RealId> {
+    tables.slot(service.slots_at + (hash & service.slots_len.wrapping_sub(1)))
+}
+
+#[inline(always)]
+pub(super) fn by_source<T: Tables>(tables: &T, service: &Service, seen: &Seen) -> Option<RealId> {
+    let with_port = service.flags & ServiceFlags::HASH_PORT != 0;
+    let port = if with_port { u32::from(seen.key.sport.get()) } else { 0 };
+    slot(tables, service, hash_8_bits(seen.key.src.get().wrapping_add(port)))
+}
+
+#[inline(always)]
+pub(super) fn by_destination<T: Tables>(
+    tables: &T,
+    service: &Service,
+    seen: &Seen,
+) -> Option<RealId> {
+    slot(tables, service, hash_8_bits(seen.key.dst.get()))
+}

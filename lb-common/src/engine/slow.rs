@@ -1,0 +1,175 @@
+//! Everything but the established path: handshakes, changes of state, the first packet of a flow.
+//!
+//! HALF_OPEN4 holds a flow from its first packet until the *client* has spoken twice with the real server's
+//! answer between: TCP's third segment, for UDP the answer or the second datagram. A flood of first packets
+//! therefore turns over that small table only, even where the real servers answer every SYN.
+
+use super::pair::{self, Pair};
+use super::tables::{LoadChange, Table};
+use super::{PacketBytes, Seen, Step, Tables, Verdict, admit, rewrite, tcp_state};
+use crate::abi::{ConnState, DropReason, FlowRef, Notice, Tick};
+use crate::wire::tcp::TcpFlags;
+
+/// A packet on the slow path and room to work on it. Lives in a per-CPU map: the stack has 512 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Scratch {
+    /// Its headers.
+    pub seen: Seen,
+    /// The time of its arrival.
+    pub now: Tick,
+    /// The interface it came in by.
+    pub ifindex: u32,
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// The flow that is being made.
+    pub pair: Pair,
+}
+
+impl Scratch {
+    /// Takes up a packet.
+    #[inline(always)]
+    pub fn begin(&mut self, seen: &Seen, now: Tick, ifindex: u32) {
+        self.seen = *seen;
+        self.now = now;
+        self.ifindex = ifindex;
+    }
+}
+
+/// Decides and acts. A function of its own in the kernel program (one call, only off the established path).
+#[inline(never)]
+pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, scratch: &mut Scratch) {
+    let (Ok(verdict) | Err(verdict)) = decide(packet, tables, scratch);
+    scratch.verdict = verdict;
+}
+
+#[inline(always)]
+fn decide<P: PacketBytes, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    scratch: &mut Scratch,
+) -> Step<Verdict> {
+    let seen = &scratch.seen;
+    if let Some(entry) = tables.flow(&seen.key) {
+        match ConnState::from_raw(entry.state()) {
+            None => return Err(Verdict::drop(DropReason::BadMapValue)),
+            Some(ConnState::Dead) => {}
+            Some(state) if opens_again(&entry, seen, state) => {
+                pair::end(tables, &seen.key, &entry, state);
+            }
+            Some(_) => {
+                pair::advance(tables, &entry, seen);
+                return follow(packet, tables, &entry, scratch);
+            }
+        }
+    } else if let Some(entry) = tables.half_open(&seen.key) {
+        let state = ConnState::from_raw(entry.state()).unwrap_or(ConnState::None);
+        if opens_again(&entry, seen, state) {
+            forget(tables, &entry, seen);
+        } else {
+            if entry.rewrite().is_reply() {
+                answered(tables, &entry, scratch)?;
+            } else {
+                asked_again(packet, tables, &entry, scratch)?;
+            }
+            return follow(packet, tables, &entry, scratch);
+        }
+    }
+    admit::new_flow(packet, tables, scratch)
+}
+
+/// Whether a packet on a known tuple is a new connection of the client's.
+#[inline(always)]
+fn opens_again(entry: &FlowRef<'_>, seen: &Seen, state: ConnState) -> bool {
+    seen.tcp.opens() && !entry.rewrite().is_reply() && tcp_state::may_be_reused(state)
+}
+
+/// Sends the packet the way its entry says.
+#[inline(always)]
+pub(super) fn follow<P: PacketBytes, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    entry: &FlowRef<'_>,
+    scratch: &Scratch,
+) -> Step<Verdict> {
+    let rewrite = entry.rewrite();
+    let hop = rewrite::way(tables, rewrite.hop, &scratch.seen)?;
+    entry.touch(scratch.now);
+    Ok(rewrite::send(packet, tables, rewrite, hop, &scratch.seen, scratch.ifindex))
+}
+
+/// Removes a half-open pair by its request entry.
+#[inline(always)]
+fn forget<T: Tables>(tables: &T, entry: &FlowRef<'_>, seen: &Seen) {
+    let (twin, real) = (entry.rewrite().twin(), entry.rewrite().real);
+    tables.remove(Table::HalfOpen, &twin);
+    if tables.remove(Table::HalfOpen, &seen.key) {
+        tables.add_load(real, LoadChange { active: 0, inactive: 0, half_open: -1 });
+    }
+}
+
+/// The real server speaks on a half-open flow.
+#[inline(always)]
+fn answered<T: Tables>(tables: &T, entry: &FlowRef<'_>, scratch: &mut Scratch) -> Step<()> {
+    let (flags, reply) = (scratch.seen.tcp, entry.rewrite());
+    if !scratch.seen.is_tcp() {
+        scratch.pair.complete_from(&scratch.seen.key, entry, reply.real.hop());
+        return establish(tables, scratch, ConnState::Udp);
+    }
+    let state = if flags.any(TcpFlags::RST) {
+        ConnState::Close
+    } else if flags.any(TcpFlags::SYN) {
+        ConnState::SynAck
+    } else {
+        return Ok(());
+    };
+    entry.set_state(state);
+    if let Some(twin) = tables.half_open(&reply.twin()) {
+        twin.set_state(state);
+        twin.touch(scratch.now);
+    }
+    Ok(())
+}
+
+/// The client speaks again on a half-open flow.
+#[inline(always)]
+fn asked_again<P: PacketBytes, T: Tables>(
+    packet: &P,
+    tables: &T,
+    entry: &FlowRef<'_>,
+    scratch: &mut Scratch,
+) -> Step<()> {
+    let flags = scratch.seen.tcp;
+    let third = entry.state() == ConnState::SynAck as u32
+        && flags.any(TcpFlags::ACK)
+        && !flags.any(TcpFlags::SYN | TcpFlags::RST);
+    let twin = tables.half_open(&entry.rewrite().twin());
+    if scratch.seen.is_tcp() && !third && twin.is_some() {
+        return Ok(());
+    }
+    let hop = match twin {
+        Some(twin) => twin.rewrite().hop,
+        None => admit::client_hop(packet, tables, scratch.ifindex)?,
+    };
+    scratch.pair.complete_from(&scratch.seen.key, entry, hop);
+    if !scratch.seen.is_tcp() {
+        return establish(tables, scratch, ConnState::Udp);
+    }
+    if third {
+        return establish(tables, scratch, tcp_state::after(ConnState::Established, flags, false));
+    }
+    // A flood took the reply half of this flow: the client's retransmission brings it back.
+    if pair::claim_reply(tables, &mut scratch.pair, scratch.now).is_ok() {
+        tables.notice(Notice::Repaired);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn establish<T: Tables>(tables: &T, scratch: &mut Scratch, state: ConnState) -> Step<()> {
+    if pair::promote(tables, &mut scratch.pair, state, scratch.now) {
+        Ok(())
+    } else {
+        Err(Verdict::drop(DropReason::FlowTableFull))
+    }
+}

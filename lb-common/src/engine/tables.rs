@@ -1,0 +1,109 @@
+//! What the engine asks of the maps. The kernel shell answers from BPF maps, tests from ordinary collections.
+
+use super::Scratch;
+use crate::abi::{
+    Config, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load, NextHop, Notice, Real, RealId,
+    Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick,
+};
+use crate::abi::{ConnState, Flow};
+use crate::wire::Addr4;
+
+/// Which of the two flow tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Table {
+    /// FLOWS4: never evicts.
+    Flows,
+    /// HALF_OPEN4: evicts the oldest.
+    HalfOpen,
+}
+
+/// How an insert can fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InsertError {
+    /// There is an entry with this key already.
+    Exists,
+    /// No room.
+    Full,
+}
+
+/// How IPVS counts a flow of a real server: the difference that a change of state makes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LoadChange {
+    /// Added to `Load::active`.
+    pub active: i32,
+    /// Added to `Load::inactive`.
+    pub inactive: i32,
+    /// Added to the half-open count.
+    pub half_open: i32,
+}
+
+/// The maps as the engine sees them. All methods take `&self`: the maps are shared with every other CPU.
+pub trait Tables {
+    /// Lends this CPU's scratch memory; `None`: there is none.
+    fn with_scratch<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> Option<R>;
+    /// Coarse monotonic time.
+    fn now(&self) -> Tick;
+    /// What the daemon set.
+    fn config(&self) -> Option<&Config>;
+
+    /// The entry for a tuple in FLOWS4.
+    fn flow(&self, key: &FlowKey) -> Option<FlowRef<'_>>;
+    /// The entry for a tuple in HALF_OPEN4.
+    fn half_open(&self, key: &FlowKey) -> Option<FlowRef<'_>>;
+    /// Inserts if absent.
+    fn insert(&self, table: Table, key: &FlowKey, flow: &Flow) -> Result<(), InsertError>;
+    /// Removes; `true` if this call did it.
+    fn remove(&self, table: Table, key: &FlowKey) -> bool;
+    /// Changes the state word of an entry from `from` to `to` in one step; `false` if it was not `from`.
+    fn swap_state(&self, entry: &FlowRef<'_>, from: u32, to: ConnState) -> bool;
+
+    /// The service for an exact key.
+    fn service(&self, key: &ServiceKey) -> Option<&Service>;
+    /// An element of REALS.
+    fn real(&self, id: RealId) -> Option<&Real>;
+    /// Element `index` of SLOTS.
+    fn slot(&self, index: u32) -> Option<RealId>;
+    /// The number of earlier picks of a service; each call counts one more.
+    fn next_pick(&self, service: ServiceId) -> Option<u32>;
+    /// Connections of a real server now, half-open ones counted as inactive.
+    fn load(&self, id: RealId) -> Option<Load>;
+    /// [`sched::least::scan`](super::sched::least::scan). A method so that the kernel's shell can make a function
+    /// of its own of that loop, which the verifier then walks once instead of once for every way to it.
+    fn least_loaded(&self, slots_at: u32, len: u32, weights: u32) -> Option<RealId> {
+        super::sched::least::scan(self, slots_at, len, weights)
+    }
+    /// Adds to the connection counts of a real server.
+    fn add_load(&self, id: RealId, change: LoadChange);
+
+    /// A persistence template.
+    fn sticky(&self, key: &StickyKey) -> Option<Sticky>;
+    /// Writes a template; `false` if the table is full.
+    fn put_sticky(&self, key: &StickyKey, value: Sticky) -> bool;
+
+    /// An element of NEXT_HOPS.
+    fn hop(&self, id: HopId) -> Option<&NextHop>;
+    /// Writes an element of NEXT_HOPS.
+    fn put_hop(&self, id: HopId, hop: &NextHop);
+    /// The hop learned for a sender.
+    fn last_hop(&self, key: &LastHopKey) -> Option<HopId>;
+    /// Remembers the hop of a sender, if absent.
+    fn put_last_hop(&self, key: &LastHopKey, id: HopId) -> Result<(), InsertError>;
+    /// What the daemon said of an interface.
+    fn iface(&self, ifindex: u32) -> Option<&Iface>;
+
+    /// Element `index` of LOCALS4.
+    fn local(&self, index: u32) -> Option<Addr4>;
+    /// Element `index` of PORTS, in host order.
+    fn port(&self, index: u32) -> Option<u16>;
+
+    /// A gauge's value; then `by` is added to it.
+    fn add_gauge(&self, gauge: Gauge, by: i32) -> u32;
+    /// One packet of a flow, of `bytes` (IP packet), towards the client or the real server.
+    fn count_packet(&self, real: RealId, reply: bool, bytes: u16);
+    /// One connection scheduled.
+    fn count_connection(&self, real: RealId);
+    /// Something worth counting.
+    fn notice(&self, notice: Notice);
+    /// Whether this CPU may send one more ICMP error now; counts it if so.
+    fn take_icmp(&self, now: Tick) -> bool;
+}

@@ -1,0 +1,56 @@
+//! All maps of xlb: names, kinds and sizes in one place. What they hold is in `lb_common::abi::map`.
+//!
+//! Sizes of the flow tables and of STICKY4 are defaults; the daemon sets them at load.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray};
+use lb_common::abi::{
+    Config, Flow, FlowKey, Gauge, IcmpBudget, Iface, LastHopKey, Load, NextHop, REASON_SLOTS, Real,
+    RealCounters, Service, ServiceKey, Sticky, StickyKey, limits,
+};
+use lb_common::engine::Scratch;
+use lb_common::wire::Addr4;
+
+#[map]
+pub static FLOWS4: HashMap<FlowKey, Flow> = HashMap::pinned(2 * 1_048_576, 0);
+#[map]
+pub static HALF_OPEN4: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(131_072, 0);
+#[map]
+pub static SERVICES4: HashMap<ServiceKey, Service> = HashMap::pinned(limits::SERVICES, 0);
+#[map]
+pub static SLOTS: Array<u32> = Array::pinned(limits::SLOTS, 0);
+#[map]
+pub static REALS: Array<Real> = Array::pinned(limits::REALS, 0);
+#[map]
+pub static LOADS: Array<Load> = Array::pinned(limits::REALS, 0);
+#[map]
+pub static HALF_LOADS: Array<u32> = Array::pinned(limits::REALS, 0);
+#[map]
+pub static CURSORS: Array<u32> = Array::pinned(limits::SERVICES, 0);
+#[map]
+pub static NEXT_HOPS: Array<NextHop> = Array::pinned(limits::HOPS, 0);
+#[map]
+pub static LAST_HOPS: HashMap<LastHopKey, u32> = HashMap::pinned(limits::HOPS - limits::REALS, 0);
+#[map]
+pub static STICKY4: HashMap<StickyKey, Sticky> = HashMap::pinned(131_072, 0);
+#[map]
+pub static LOCALS4: Array<Addr4> = Array::pinned(limits::LOCALS, 0);
+#[map]
+pub static PORTS: Array<u32> = Array::pinned(limits::PORTS, 0);
+#[map]
+pub static CONFIG: Array<Config> = Array::pinned(1, 0);
+#[map]
+pub static GAUGES: Array<u32> = Array::pinned(Gauge::COUNT, 0);
+#[map]
+pub static ICMP_BUDGET: PerCpuArray<IcmpBudget> = PerCpuArray::pinned(1, 0);
+/// Room for the slow path; not pinned, of no meaning between packets.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_SLOTS, 0);
+#[map]
+pub static COUNT_REAL: PerCpuArray<RealCounters> = PerCpuArray::pinned(limits::REALS, 0);
+#[map]
+pub static IFACES: HashMap<u32, Iface> = HashMap::pinned(limits::IFACES, 0);
+#[map]
+pub static DEVICES: DevMapHash = DevMapHash::pinned(limits::IFACES, 0);

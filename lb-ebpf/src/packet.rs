@@ -1,0 +1,72 @@
+//! An XDP frame as the engine's `PacketBytes`.
+
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
+use aya_ebpf::programs::XdpContext;
+use lb_common::engine::PacketBytes;
+use lb_common::wire::Wire;
+
+/// The frame between `data` and `data_end`, read from the context once: its pointers change only where the
+/// frame is resized, and then they are read again.
+pub struct Frame<'c> {
+    start: usize,
+    end: usize,
+    ctx: &'c XdpContext,
+}
+
+impl<'c> Frame<'c> {
+    /// The frame of this run.
+    #[inline(always)]
+    pub fn new(ctx: &'c XdpContext) -> Self {
+        Self { start: ctx.data(), end: ctx.data_end(), ctx }
+    }
+
+    #[inline(always)]
+    fn reload(&mut self) {
+        self.start = self.ctx.data();
+        self.end = self.ctx.data_end();
+    }
+}
+
+impl PacketBytes for Frame<'_> {
+    #[inline(always)]
+    fn at<T: Wire>(&self, off: usize) -> Option<&T> {
+        let from = self.start + off;
+        if from + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: `off + size_of::<T>()` lies before `data_end`; `Wire` has alignment 1 and no bad patterns.
+        Some(unsafe { &*(from as *const T) })
+    }
+
+    #[inline(always)]
+    fn at_mut<T: Wire>(&mut self, off: usize) -> Option<&mut T> {
+        let from = self.start + off;
+        if from + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: as in `at`; the frame is this run's alone.
+        Some(unsafe { &mut *(from as *mut T) })
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[inline(always)]
+    fn grow_front(&mut self, bytes: usize) -> bool {
+        // SAFETY: the context is valid; the packet pointers are read again below.
+        let done = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(bytes as i32)) } == 0;
+        self.reload();
+        done
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, len: usize) -> bool {
+        let surplus = self.len() as i32 - len as i32;
+        // SAFETY: as in `grow_front`.
+        let done = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -surplus) } == 0;
+        self.reload();
+        done
+    }
+}

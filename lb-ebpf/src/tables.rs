@@ -1,0 +1,267 @@
+//! The engine's `Tables` over the BPF maps.
+
+use aya_ebpf::Global;
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::helpers::generated::bpf_jiffies64;
+use lb_common::abi::{
+    Config, ConnState, Flow, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load, NextHop,
+    Notice, Real, RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick,
+};
+use lb_common::engine::tables::{InsertError, LoadChange, Table};
+use lb_common::engine::{Scratch, Tables, sched};
+use lb_common::wire::Addr4;
+
+use crate::{atomic, maps};
+
+/// How far jiffies are shifted to make a tick; the daemon sets it at load from the kernel's HZ.
+#[unsafe(no_mangle)]
+static TICK_SHIFT: Global<u32> = Global::new(6);
+
+/// The errno of an insert under BPF_NOEXIST where the key is there.
+const EEXIST: i32 = -17;
+
+/// The maps of this object.
+pub struct Kernel;
+
+/// Counts a pass or drop reason, or a notice.
+#[inline(always)]
+pub fn count_reason(slot: u32) {
+    if let Some(count) = maps::REASONS.get_ptr_mut(slot) {
+        // SAFETY: a per-CPU element; a program runs to its end on its CPU.
+        unsafe { *count += 1 }
+    }
+}
+
+#[inline(always)]
+fn inserted(result: Result<(), i32>) -> Result<(), InsertError> {
+    result.map_err(|errno| if errno == EEXIST { InsertError::Exists } else { InsertError::Full })
+}
+
+/// Adds to one word of a map value.
+#[inline(always)]
+fn add(word: *mut u32, by: i32) {
+    if by != 0 {
+        // SAFETY: the caller took the pointer from a live map element.
+        unsafe { atomic::fetch_add(word, by as u32) };
+    }
+}
+
+impl Tables for Kernel {
+    #[inline(always)]
+    fn with_scratch<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
+        let scratch = maps::SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: a per-CPU element, lent once in a run, and no run interrupts another on its CPU.
+        Some(work(unsafe { &mut *scratch }))
+    }
+
+    #[inline(always)]
+    fn now(&self) -> Tick {
+        // SAFETY: the helper has no preconditions.
+        Tick((unsafe { bpf_jiffies64() } >> (TICK_SHIFT.load() & 63)) as u32)
+    }
+
+    #[inline(always)]
+    fn config(&self) -> Option<&Config> {
+        maps::CONFIG.get(0)
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<FlowRef<'_>> {
+        // SAFETY: a pointer into the map, valid for the run of the program.
+        maps::FLOWS4.get_ptr_mut(key).and_then(|entry| unsafe { FlowRef::from_raw(entry) })
+    }
+
+    #[inline(always)]
+    fn half_open(&self, key: &FlowKey) -> Option<FlowRef<'_>> {
+        // SAFETY: as above.
+        maps::HALF_OPEN4.get_ptr_mut(key).and_then(|entry| unsafe { FlowRef::from_raw(entry) })
+    }
+
+    #[inline(always)]
+    fn insert(&self, table: Table, key: &FlowKey, flow: &Flow) -> Result<(), InsertError> {
+        inserted(match table {
+            Table::Flows => maps::FLOWS4.insert(key, flow, BPF_NOEXIST as u64),
+            Table::HalfOpen => maps::HALF_OPEN4.insert(key, flow, BPF_NOEXIST as u64),
+        })
+    }
+
+    #[inline(always)]
+    fn remove(&self, table: Table, key: &FlowKey) -> bool {
+        match table {
+            Table::Flows => maps::FLOWS4.remove(key).is_ok(),
+            Table::HalfOpen => maps::HALF_OPEN4.remove(key).is_ok(),
+        }
+    }
+
+    #[inline(always)]
+    fn swap_state(&self, entry: &FlowRef<'_>, from: u32, to: ConnState) -> bool {
+        // SAFETY: an aligned word of a live map element.
+        unsafe { atomic::compare_exchange(entry.state_ptr(), from, to as u32) }
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        // SAFETY: the daemon replaces services whole; the element read stays allocated for this run.
+        unsafe { maps::SERVICES4.get(key) }
+    }
+
+    #[inline(always)]
+    fn real(&self, id: RealId) -> Option<&Real> {
+        maps::REALS.get(id.0)
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<RealId> {
+        maps::SLOTS.get(index).map(|id| RealId(*id))
+    }
+
+    #[inline(always)]
+    fn next_pick(&self, service: ServiceId) -> Option<u32> {
+        // SAFETY: an aligned word of a live map element.
+        maps::CURSORS.get_ptr_mut(service.0).map(|word| unsafe { atomic::fetch_add(word, 1) })
+    }
+
+    #[inline(always)]
+    fn load(&self, id: RealId) -> Option<Load> {
+        let mut load = *maps::LOADS.get(id.0)?;
+        load.inactive += *maps::HALF_LOADS.get(id.0)?;
+        Some(load)
+    }
+
+    #[inline(always)]
+    fn least_loaded(&self, slots_at: u32, len: u32, weights: u32) -> Option<RealId> {
+        let id = least_loaded(slots_at, len, weights);
+        (id != NOBODY).then_some(RealId(id))
+    }
+
+    #[inline(always)]
+    fn add_load(&self, id: RealId, change: LoadChange) {
+        if let Some(load) = maps::LOADS.get_ptr_mut(id.0) {
+            // SAFETY: only the fields' addresses are taken here.
+            let (active, inactive) =
+                unsafe { (&raw mut (*load).active, &raw mut (*load).inactive) };
+            add(active, change.active);
+            add(inactive, change.inactive);
+        }
+        if change.half_open != 0
+            && let Some(half_open) = maps::HALF_LOADS.get_ptr_mut(id.0)
+        {
+            add(half_open, change.half_open);
+        }
+    }
+
+    #[inline(always)]
+    fn sticky(&self, key: &StickyKey) -> Option<Sticky> {
+        // SAFETY: copied at once.
+        unsafe { maps::STICKY4.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn put_sticky(&self, key: &StickyKey, value: Sticky) -> bool {
+        maps::STICKY4.insert(key, value, BPF_ANY as u64).is_ok()
+    }
+
+    #[inline(always)]
+    fn hop(&self, id: HopId) -> Option<&NextHop> {
+        maps::NEXT_HOPS.get(id.0)
+    }
+
+    #[inline(always)]
+    fn put_hop(&self, id: HopId, hop: &NextHop) {
+        // An index in range cannot fail, and the engine takes it from `limits`.
+        let _ = maps::NEXT_HOPS.set(id.0, hop, BPF_ANY as u64);
+    }
+
+    #[inline(always)]
+    fn last_hop(&self, key: &LastHopKey) -> Option<HopId> {
+        // SAFETY: copied at once.
+        unsafe { maps::LAST_HOPS.get(key) }.map(|id| HopId(*id))
+    }
+
+    #[inline(always)]
+    fn put_last_hop(&self, key: &LastHopKey, id: HopId) -> Result<(), InsertError> {
+        inserted(maps::LAST_HOPS.insert(key, id.0, BPF_NOEXIST as u64))
+    }
+
+    #[inline(always)]
+    fn iface(&self, ifindex: u32) -> Option<&Iface> {
+        // SAFETY: written at start and on link changes only, whole.
+        unsafe { maps::IFACES.get(ifindex) }
+    }
+
+    #[inline(always)]
+    fn local(&self, index: u32) -> Option<Addr4> {
+        maps::LOCALS4.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn port(&self, index: u32) -> Option<u16> {
+        maps::PORTS.get(index).map(|port| *port as u16)
+    }
+
+    #[inline(always)]
+    fn add_gauge(&self, gauge: Gauge, by: i32) -> u32 {
+        let Some(word) = maps::GAUGES.get_ptr_mut(gauge as u32) else {
+            return 0;
+        };
+        // SAFETY: an aligned word of a live map element.
+        unsafe { if by == 0 { word.read_volatile() } else { atomic::fetch_add(word, by as u32) } }
+    }
+
+    #[inline(always)]
+    fn count_packet(&self, real: RealId, reply: bool, bytes: u16) {
+        let Some(count) = maps::COUNT_REAL.get_ptr_mut(real.0) else {
+            return;
+        };
+        // SAFETY: a per-CPU element; a program runs to its end on its CPU.
+        unsafe {
+            if reply {
+                (*count).out_packets += 1;
+                (*count).out_bytes += u64::from(bytes);
+            } else {
+                (*count).in_packets += 1;
+                (*count).in_bytes += u64::from(bytes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_connection(&self, real: RealId) {
+        if let Some(count) = maps::COUNT_REAL.get_ptr_mut(real.0) {
+            // SAFETY: as above.
+            unsafe { (*count).conns += 1 }
+        }
+    }
+
+    #[inline(always)]
+    fn notice(&self, notice: Notice) {
+        count_reason(notice.slot());
+    }
+
+    #[inline(always)]
+    fn take_icmp(&self, now: Tick) -> bool {
+        let limit = maps::CONFIG.get(0).map_or(0, |config| config.icmp_per_tick);
+        let Some(budget) = maps::ICMP_BUDGET.get_ptr_mut(0) else {
+            return false;
+        };
+        // SAFETY: a per-CPU element.
+        let budget = unsafe { &mut *budget };
+        if budget.tick != now.0 {
+            budget.tick = now.0;
+            budget.sent = 0;
+        }
+        let allowed = budget.sent < limit;
+        budget.sent += u32::from(allowed);
+        allowed
+    }
+}
+
+/// What [`least_loaded`] returns for "nobody": no index of REALS.
+const NOBODY: u32 = u32::MAX;
+
+/// The scan of lc and wlc. Exported, and so a global function to the verifier: checked once, on its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn least_loaded(slots_at: u32, len: u32, weights: u32) -> u32 {
+    sched::least::scan(&Kernel, slots_at, len, weights).map_or(NOBODY, |id| id.0)
+}
