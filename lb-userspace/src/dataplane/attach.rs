@@ -120,7 +120,7 @@ pub(super) fn attach_all(
             .position(|link| link.ifindex == facts.ifindex)
             .map(|index| kept.swap_remove(index));
         let mode = match link {
-            Some(link) => take_over(pins, program, link, facts, mode, notices)?,
+            Some(link) => take_over(pins, program, &link, facts, mode, notices)?,
             None => attach(pins, program, facts, mode, notices)?,
         };
         attachments.push(Attachment {
@@ -184,7 +184,7 @@ fn rename(link: &mut Link, to: PathBuf) -> Result<(), LoadError> {
 fn take_over(
     pins: &Pins,
     program: &mut Xdp,
-    link: Link,
+    link: &Link,
     facts: &InterfaceFacts,
     mode: Mode,
     notices: &mut Vec<Notice>,
@@ -196,7 +196,7 @@ fn take_over(
         Mode::XdpGeneric => AttachedMode::XdpGeneric,
     };
     if now != asked {
-        remove(&link)?;
+        remove(link)?;
         notices.push(Notice::ModeChanged { interface: facts.name.clone() });
         return attach(pins, program, facts, mode, notices);
     }

@@ -103,5 +103,6 @@ fn checked_shape<K: Pod, V: Pod>(fd: BorrowedFd<'_>) -> io::Result<sys::MapInfo>
     if fits { Ok(info) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
-/// Kinds of map whose values are one for each CPU: PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH, PERCPU_CGROUP_STORAGE.
+/// Kinds of map whose values are one for each CPU: `PERCPU_HASH`, `PERCPU_ARRAY`, `LRU_PERCPU_HASH`,
+/// `PERCPU_CGROUP_STORAGE`.
 pub(super) const PER_CPU_KINDS: [u32; 4] = [5, 6, 10, 21];

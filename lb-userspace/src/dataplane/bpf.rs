@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use lb_common::abi::{HopState, Load, RealFlags, RealId, map};
+use lb_common::abi::{HopId, HopState, Load, RealFlags, RealId, map};
 use lb_common::wire::Addr4;
 
 use super::attach::Attachment;
@@ -13,6 +13,7 @@ use super::error::Notice;
 use super::lock::InstanceLock;
 use super::maps::Maps;
 use super::pins::Pins;
+use super::preflight::InterfaceFacts;
 use super::read::Reader;
 use super::reaper::Reaper;
 use super::table::{TableError, possible_cpus};
@@ -93,6 +94,11 @@ impl BpfDataplane {
         self.maps.memory()
     }
 
+    /// Takes note of an interface's new MTU. The interface must be one of those attached.
+    pub fn put_interface(&self, facts: &InterfaceFacts) -> Result<(), TableError> {
+        self.maps.put_interface(facts)
+    }
+
     /// A handle for reading on other threads.
     pub fn reader(&self) -> Reader {
         Reader::new(self.maps.clone(), self.clock.clone())
@@ -139,7 +145,8 @@ impl Maps {
             + hash(self.last_hops.capacity(), 12, 4)
             + array(self.slots.capacity(), 4)
             + array(self.reals.capacity(), 32)
-            + array(self.loads.capacity(), 16)
+            + array(self.loads.capacity(), 8)
+            + array(self.half_loads.capacity(), 4)
             + array(self.next_hops.capacity(), 24)
             + array(self.locals.capacity(), 4)
             + array(self.ports.capacity(), 4)
@@ -162,6 +169,7 @@ impl Maps {
             MapOp::RemoveService { key } => self.services.remove(key).map(drop),
             MapOp::ResetReal { id } => {
                 self.loads.put(&id.0, &Load::default())?;
+                self.half_loads.put(&id.0, &0)?;
                 self.real_counters.reset(id.0)
             }
             MapOp::PutPorts { ports } => {
@@ -181,7 +189,7 @@ impl Maps {
         })?;
         self.next_hops.for_each(|&id, hop| {
             if hop.state != HopState::Unresolved as u8 {
-                snapshot.hops.push((lb_common::abi::HopId(id), *hop));
+                snapshot.hops.push((HopId(id), *hop));
             }
         })?;
         let mut tables = snapshot
@@ -232,7 +240,7 @@ fn name(op: &MapOp) -> &'static str {
         MapOp::PutSlots { .. } => map::SLOTS,
         MapOp::PutService { .. } => "put in SERVICES4",
         MapOp::RemoveService { .. } => "remove from SERVICES4",
-        MapOp::ResetReal { .. } => "reset of LOADS and COUNT_REAL",
+        MapOp::ResetReal { .. } => "reset of LOADS, HALF_LOADS and COUNT_REAL",
         MapOp::PutPorts { .. } => map::PORTS,
         MapOp::PutConfig(_) => map::CONFIG,
     }

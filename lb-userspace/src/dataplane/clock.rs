@@ -87,7 +87,9 @@ pub(super) fn measure_hz(program: BorrowedFd<'_>) -> io::Result<u32> {
         let (from, start) = edge(program)?;
         std::thread::sleep(Duration::from_millis(60));
         let (to, end) = edge(program)?;
-        let measured = to.wrapping_sub(from) as f64 / (end.saturating_sub(start)).as_secs_f64();
+        // A span too long for 32 bits is no rate that is known, like any other nonsense.
+        let jiffies = u32::try_from(to.wrapping_sub(from)).unwrap_or(u32::MAX);
+        let measured = f64::from(jiffies) / end.saturating_sub(start).as_secs_f64();
         let (off, rate) = nearest(measured);
         if off < best.0 {
             best = (off, rate);
@@ -119,12 +121,11 @@ fn edge(program: BorrowedFd<'_>) -> io::Result<(u64, Duration)> {
     }
 }
 
-/// jiffies_64 of the kernel.
+/// `jiffies_64` of the kernel.
 pub(super) fn jiffies(program: BorrowedFd<'_>) -> io::Result<u64> {
     let mut frame = [0; FRAME];
     sys::run(program, &[0; FRAME], &mut frame)?;
-    let [a, b, c, d, e, f, g, h, ..] = frame;
-    Ok(u64::from_ne_bytes([a, b, c, d, e, f, g, h]))
+    Ok(bytemuck::pod_read_unaligned(&frame[..size_of::<u64>()]))
 }
 
 #[cfg(test)]

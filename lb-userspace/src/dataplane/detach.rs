@@ -48,7 +48,10 @@ pub fn detach(pin_dir: &Path) -> Result<Removed, LoadError> {
         programs: empty(&pins.progs())?,
         maps: empty(&pins.maps())?,
     };
-    for folder in [&pins.links(), &pins.progs(), &pins.maps(), pin_dir] {
+    // Left by a start that was killed.
+    let probe = pin_dir.join("probe");
+    empty(&probe)?;
+    for folder in [&pins.links(), &pins.progs(), &pins.maps(), &probe, pin_dir] {
         match std::fs::remove_dir(folder) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

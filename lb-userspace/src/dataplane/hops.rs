@@ -5,9 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lb_common::abi::{LastHopKey, NextHop, limits};
+use lb_common::abi::{Gauge, LastHopKey, NextHop, limits};
 
-use super::maps::{Maps, gauge};
+use super::maps::Maps;
 use super::table::TableError;
 
 /// How often in a row each learned hop was seen without a flow.
@@ -19,7 +19,7 @@ pub(super) struct LearnedHops {
 impl LearnedHops {
     /// Takes note of a sweep that found the hops `used`; how many were freed.
     pub(super) fn sweep(&mut self, maps: &Maps, used: &HashSet<u32>) -> Result<u32, TableError> {
-        if maps.gauges.get(&gauge::NEXT_LEARNED_HOP)? == Some(0) {
+        if maps.gauge(Gauge::HopCursor)? == 0 {
             return Ok(0);
         }
         let mut unused = Vec::new();
@@ -61,7 +61,7 @@ impl LearnedHops {
     }
 }
 
-/// Removes the entries of LAST_HOPS that lead to `hops`.
+/// Removes the entries of `LAST_HOPS` that lead to `hops`.
 fn hide(maps: &Maps, hops: &HashSet<u32>) -> Result<(), TableError> {
     let mut keys: Vec<LastHopKey> = Vec::new();
     maps.last_hops.for_each(|key, hop| {

@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{Config, LAYOUT, map, program};
+use lb_common::abi::{Config, Iface, LAYOUT, NextHop, map, program};
 
 use super::attach::{self, attached_links, attached_programs};
 use super::bpf::BpfDataplane;
@@ -19,9 +19,9 @@ use super::lock::InstanceLock;
 use super::maps::Maps;
 use super::pins::Pins;
 use super::preflight::{self, InterfaceFacts, Mode};
-use super::shape::{self, Shapes};
+use super::shape;
 use super::sys;
-use super::table::Table;
+use super::table::TableError;
 
 /// What to start, and how.
 #[derive(Clone, Debug)]
@@ -82,14 +82,14 @@ fn start(
 ) -> Result<BpfDataplane, LoadError> {
     let pins = Pins::new(&options.pin_dir);
     let mut notices = Vec::new();
-    let shapes = shape::of_object(object)?;
+    let shapes = shape::of_object(object, &pins)?;
     let capacities = options.capacities();
     let found = shape::check_pins(&pins, &shapes, &capacities, &mut notices)?;
     if found.maps > 0 {
         notices.push(Notice::Adopted { maps: found.maps });
     }
     let shift = shift(&pins, shapes.hz, found.config)?;
-    let mut ebpf = load(object, &pins, &shapes, &capacities, shift)?;
+    let mut ebpf = load(object, &pins, &capacities, shift)?;
     for (name, _) in PROGRAMS {
         shape::load_program(&mut ebpf, name)?;
     }
@@ -99,11 +99,12 @@ fn start(
         let ticks_per_1024_s = clock::ticks_per_1024_s(shapes.hz, shift);
         maps.config.put(&0, &Config { layout: LAYOUT, ticks_per_1024_s, ..Config::default() })?;
     }
-    let devices = Devices::open(&pins)?;
-    devices.add(interfaces)?;
+    for facts in interfaces {
+        maps.put_interface(facts)?;
+    }
     let xdp = program_mut(&mut ebpf, program::XDP)?;
     let attached = attach::attach_all(&pins, xdp, interfaces, options.mode, &mut notices)?;
-    devices.keep_only(interfaces)?;
+    maps.keep_interfaces(interfaces)?;
     pin_programs(&mut ebpf, &pins)?;
 
     let clock = sys::open_pin(&pins.progs().join("clock"))
@@ -133,19 +134,16 @@ fn shift(pins: &Pins, hz: u32, adopted: Option<Config>) -> Result<u32, LoadError
 fn load(
     object: &[u8],
     pins: &Pins,
-    shapes: &Shapes,
     capacities: &[(&'static str, u32)],
     shift: u32,
 ) -> Result<Ebpf, LoadError> {
     let folder = pins.maps();
     let mut loader = EbpfLoader::new();
-    for name in shapes.maps.keys() {
-        loader.map_pin_path(name, folder.join(name));
-    }
+    loader.default_map_pin_directory(&folder);
     for &(name, entries) in capacities {
         loader.map_max_entries(name, entries);
     }
-    loader.override_global("TICK_SHIFT", &shift, true);
+    loader.override_global(program::TICK_SHIFT, &shift, true);
     loader.load(object).map_err(shape::object_error)
 }
 
@@ -180,30 +178,30 @@ fn pin_programs(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// DEVICES: where frames may leave. The value is `struct bpf_devmap_val`, without a program.
-struct Devices(Table<u32, [u32; 2]>);
-
-impl Devices {
-    fn open(pins: &Pins) -> Result<Self, LoadError> {
-        Ok(Self(Table::open(&pins.maps(), map::DEVICES)?))
+impl Maps {
+    /// Lets frames in and out by an interface: IFACES and DEVICES.
+    pub(super) fn put_interface(&self, facts: &InterfaceFacts) -> Result<(), TableError> {
+        // veth swallows XDP_TX unless its peer runs an XDP program: frames leave it through DEVICES always.
+        let flags = if facts.driver == "veth" { 0 } else { NextHop::TX };
+        // An IPv4 packet is no longer than that, whatever the interface takes.
+        let mtu = u16::try_from(facts.mtu).unwrap_or(u16::MAX);
+        self.ifaces.put(&facts.ifindex, &Iface { mtu, flags, ..Iface::default() })?;
+        self.devices.put(&facts.ifindex, &[facts.ifindex, 0])
     }
 
-    fn add(&self, interfaces: &[InterfaceFacts]) -> Result<(), LoadError> {
-        for facts in interfaces {
-            self.0.put(&facts.ifindex, &[facts.ifindex, 0])?;
-        }
-        Ok(())
-    }
-
-    fn keep_only(&self, interfaces: &[InterfaceFacts]) -> Result<(), LoadError> {
-        let mut gone = Vec::new();
-        self.0.for_each(|&ifindex, _| {
+    /// Removes all other interfaces.
+    fn keep_interfaces(&self, interfaces: &[InterfaceFacts]) -> Result<(), TableError> {
+        let mut gone = HashSet::new();
+        let mut note = |ifindex: u32| {
             if !interfaces.iter().any(|facts| facts.ifindex == ifindex) {
-                gone.push(ifindex);
+                gone.insert(ifindex);
             }
-        })?;
+        };
+        self.devices.for_each(|&ifindex, _| note(ifindex))?;
+        self.ifaces.for_each(|&ifindex, _| note(ifindex))?;
         for ifindex in gone {
-            self.0.remove(&ifindex)?;
+            self.devices.remove(&ifindex)?;
+            self.ifaces.remove(&ifindex)?;
         }
         Ok(())
     }

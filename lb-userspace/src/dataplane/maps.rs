@@ -3,19 +3,13 @@
 use std::path::Path;
 
 use lb_common::abi::{
-    Config, Flow, FlowKey, LastHopKey, Load, NextHop, Real, RealCounters, Service, ServiceKey,
-    Sticky, StickyKey, map,
+    Config, Flow, FlowKey, Gauge, Iface, LastHopKey, Load, NextHop, Real, RealCounters, Service,
+    ServiceKey, Sticky, StickyKey, map,
 };
 use lb_common::wire::Addr4;
 
 use super::pins::Pins;
 use super::table::{PerCpu, Table, TableError};
-
-/// Indices in GAUGES.
-pub(super) mod gauge {
-    pub(in super::super) const FLOWS: u32 = 0;
-    pub(in super::super) const NEXT_LEARNED_HOP: u32 = 1;
-}
 
 /// Handles of every map that the daemon or a tool touches. Cloning shares the descriptors.
 #[derive(Clone)]
@@ -26,6 +20,7 @@ pub struct Maps {
     pub slots: Table<u32, u32>,
     pub reals: Table<u32, Real>,
     pub loads: Table<u32, Load>,
+    pub half_loads: Table<u32, u32>,
     pub next_hops: Table<u32, NextHop>,
     pub last_hops: Table<LastHopKey, u32>,
     pub sticky: Table<StickyKey, Sticky>,
@@ -33,6 +28,9 @@ pub struct Maps {
     pub ports: Table<u32, u32>,
     pub config: Table<u32, Config>,
     pub gauges: Table<u32, u32>,
+    pub ifaces: Table<u32, Iface>,
+    /// The values are `struct bpf_devmap_val`: an ifindex and, here always, no program.
+    pub devices: Table<u32, [u32; 2]>,
     pub reasons: PerCpu<u64>,
     pub real_counters: PerCpu<RealCounters>,
 }
@@ -48,6 +46,7 @@ impl Maps {
             slots: Table::open(maps, map::SLOTS)?,
             reals: Table::open(maps, map::REALS)?,
             loads: Table::open(maps, map::LOADS)?,
+            half_loads: Table::open(maps, map::HALF_LOADS)?,
             next_hops: Table::open(maps, map::NEXT_HOPS)?,
             last_hops: Table::open(maps, map::LAST_HOPS)?,
             sticky: Table::open(maps, map::STICKY4)?,
@@ -55,6 +54,8 @@ impl Maps {
             ports: Table::open(maps, map::PORTS)?,
             config: Table::open(maps, map::CONFIG)?,
             gauges: Table::open(maps, map::GAUGES)?,
+            ifaces: Table::open(maps, map::IFACES)?,
+            devices: Table::open(maps, map::DEVICES)?,
             reasons: PerCpu::open(maps, map::REASONS)?,
             real_counters: PerCpu::open(maps, map::COUNT_REAL)?,
         })
@@ -63,5 +64,10 @@ impl Maps {
     /// CONFIG as it stands.
     pub fn config(&self) -> Result<Config, TableError> {
         Ok(self.config.get(&0)?.unwrap_or_default())
+    }
+
+    /// An element of GAUGES.
+    pub fn gauge(&self, gauge: Gauge) -> Result<u32, TableError> {
+        Ok(self.gauges.get(&(gauge as u32))?.unwrap_or(0))
     }
 }

@@ -14,15 +14,15 @@ pub struct InterfaceFacts {
     pub name: String,
     pub ifindex: u32,
     pub mtu: u32,
-    /// Administratively up (IFF_UP).
+    /// Administratively up (`IFF_UP`).
     pub up: bool,
     /// As `ethtool -i` says; empty where there is none.
     pub driver: String,
     /// Whether large-receive-offload is on.
     pub lro: bool,
-    /// IFLA_XDP_PROG_ID.
+    /// `IFLA_XDP_PROG_ID`.
     pub xdp_prog_id: Option<u32>,
-    /// Whether that program runs in generic mode (IFLA_XDP_ATTACHED is XDP_ATTACHED_SKB).
+    /// Whether that program runs in generic mode (`IFLA_XDP_ATTACHED` is `XDP_ATTACHED_SKB`).
     pub xdp_generic: bool,
 }
 
@@ -134,7 +134,7 @@ fn capabilities(status: &str) -> Result<(), LoadError> {
     }
 }
 
-/// BPF_FS_MAGIC (include/uapi/linux/magic.h).
+/// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
 const BPF_FS: FsType = FsType(0xcafe_4a11);
 
 /// Where a BPF file system is mounted by custom.

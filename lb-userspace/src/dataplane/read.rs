@@ -8,14 +8,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use lb_common::abi::{
-    Config, Flow, FlowKey, Load, REASON_SLOTS, RealCounters, RealId, ServiceKey, Sticky, StickyKey,
-    Tick,
+    Config, Flow, FlowKey, Gauge, Load, REASON_SLOTS, RealCounters, RealId, ServiceKey, Sticky,
+    StickyKey, Tick,
 };
 
 use super::bpf::Capacity;
 use super::clock::{self, Clock};
 use super::error::LoadError;
-use super::maps::{Maps, gauge};
+use super::maps::Maps;
 use super::pins::Pins;
 use super::shape;
 use super::table::{PerCpu, Table, TableError};
@@ -51,12 +51,14 @@ pub struct TemplateRow {
     pub remaining: Duration,
 }
 
-/// Fill of the tables now.
+/// Connections of a real server now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gauges {
-    pub flows: u32,
-    /// Next hops that the program has learned so far.
-    pub learned_hops: u32,
+pub struct RealLoad {
+    /// What IPVS counts as active.
+    pub active: u32,
+    /// Half-open ones apart.
+    pub inactive: u32,
+    pub half_open: u32,
 }
 
 impl Reader {
@@ -106,14 +108,20 @@ impl Reader {
     }
 
     /// Connections of real servers now, in the order asked for.
-    pub fn loads(&self, reals: &[RealId]) -> Result<Vec<Load>, TableError> {
-        reals.iter().map(|real| Ok(self.maps.loads.get(&real.0)?.unwrap_or_default())).collect()
+    pub fn loads(&self, reals: &[RealId]) -> Result<Vec<RealLoad>, TableError> {
+        reals
+            .iter()
+            .map(|real| {
+                let Load { active, inactive } = self.maps.loads.get(&real.0)?.unwrap_or_default();
+                let half_open = self.maps.half_loads.get(&real.0)?.unwrap_or(0);
+                Ok(RealLoad { active, inactive, half_open })
+            })
+            .collect()
     }
 
-    /// GAUGES.
-    pub fn gauges(&self) -> Result<Gauges, TableError> {
-        let read = |index| Ok(self.maps.gauges.get(&index)?.unwrap_or(0));
-        Ok(Gauges { flows: read(gauge::FLOWS)?, learned_hops: read(gauge::NEXT_LEARNED_HOP)? })
+    /// Connections in FLOWS4 now, by the program's own count.
+    pub fn flows(&self) -> Result<u32, TableError> {
+        self.maps.gauge(Gauge::Flows)
     }
 
     /// Calls `visit` for each connection until it breaks, half-open ones last.

@@ -1,29 +1,31 @@
 //! One sweep over the tables: what has outlived its timeout goes.
 //!
-//! Established flows are judged and removed by a program in the kernel, which sees both directions and settles
-//! the counters; here only candidates are found. Everything else is removed from here.
+//! Flows are judged and ended by a program in the kernel, which sees both directions and settles the counters;
+//! here only candidates are found. Templates and learned next hops are removed from here.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::abi::{
-    Config, Flow, FlowFlags, FlowKey, RealId, ServiceId, StickyKey, Tick, limits, program,
+    Config, ConnState, Flow, FlowFlags, FlowKey, Gauge, RealId, ServiceId, StickyKey, Tick, limits,
+    program,
 };
+use lb_common::engine::expire;
 
 use super::clock::Clock;
 use super::hops::LearnedHops;
 use super::loads::HalfOpenLoads;
-use super::maps::{Maps, gauge};
-use super::read::ticks_left;
+use super::maps::Maps;
 use super::sys;
-use super::table::TableError;
+use super::table::{Table, TableError};
 
-/// Sweeps in which an empty flow table is not walked, at most, in a row.
-const SKIP: u32 = 16;
+/// Every so many sweeps the rare cases are looked at too: reply entries that lost their primary, which neither
+/// GAUGES nor the primaries tell of.
+const THOROUGH: u32 = 16;
 
 /// What a sweep saw and did.
 #[derive(Clone, Debug, Default)]
@@ -59,13 +61,13 @@ pub struct Reaper {
     expire: Arc<OwnedFd>,
     hops: LearnedHops,
     loads: HalfOpenLoads,
-    skipped: u32,
+    sweeps: u32,
 }
 
 impl Reaper {
     pub(super) fn new(maps: Maps, clock: Clock, expire: Arc<OwnedFd>) -> Self {
-        let loads = HalfOpenLoads::new(&maps);
-        Self { maps, clock, expire, hops: LearnedHops::default(), loads, skipped: 0 }
+        let (hops, loads) = (LearnedHops::default(), HalfOpenLoads::default());
+        Self { maps, clock, expire, hops, loads, sweeps: 0 }
     }
 
     /// One sweep.
@@ -74,13 +76,10 @@ impl Reaper {
         let config = self.maps.config()?;
         let now = self.clock.now_tick().map_err(|source| failed(program::CLOCK, source))?;
         let mut report = SweepReport::default();
-        // An entry that lost its pair does not count in GAUGES, so now and then the empty table is walked too.
-        let empty = self.maps.gauges.get(&gauge::FLOWS)? == Some(0);
-        if empty && self.skipped < SKIP {
-            self.skipped += 1;
-        } else {
-            self.skipped = 0;
-            self.sweep_flows(&config, now, &mut report)?;
+        let thorough = self.sweeps.is_multiple_of(THOROUGH);
+        self.sweeps = self.sweeps.wrapping_add(1);
+        if thorough || self.maps.gauge(Gauge::Flows)? > 0 {
+            self.sweep_flows(&config, now, thorough, &mut report)?;
         }
         let half_open = self.sweep_half_open(&config, now, &mut report)?;
         self.loads.correct(&self.maps, &half_open)?;
@@ -90,20 +89,20 @@ impl Reaper {
         Ok(report)
     }
 
-    /// Hands every entry that looks expired to the program. C-68
+    /// Hands every connection that looks expired to the program. C-68
     fn sweep_flows(
         &self,
         config: &Config,
         now: Tick,
+        replies: bool,
         report: &mut SweepReport,
     ) -> Result<(), TableError> {
-        let mut batch = ExpireBatch::new(self);
+        let mut batch = ExpireBatch::new(self.expire.as_fd());
         let mut outcome = Ok(());
         self.maps.flows.walk(|key, flow| {
             count(flow, report);
-            let primary = !flow.rewrite.is_reply();
-            if ticks_left(config, flow, None, now) == 0 {
-                outcome = batch.push(*key, primary);
+            if (replies || !flow.rewrite.is_reply()) && is_over(config, flow, now) {
+                outcome = batch.push(*key);
             }
             if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
@@ -112,7 +111,7 @@ impl Reaper {
         Ok(())
     }
 
-    /// Removes half-open flows that no answer came for; how many remain for each real server.
+    /// The same for half-open flows; how many remain for each real server.
     fn sweep_half_open(
         &self,
         config: &Config,
@@ -120,30 +119,25 @@ impl Reaper {
         report: &mut SweepReport,
     ) -> Result<HashMap<RealId, u32>, TableError> {
         let table = &self.maps.half_open;
+        let mut remaining: HashMap<RealId, u32> = HashMap::new();
         let mut old = Vec::new();
-        let mut remaining = HashMap::new();
         table.for_each(|key, flow| {
             report.hops_used.insert(flow.rewrite.hop.0);
-            if ticks_left(config, flow, None, now) == 0 {
-                old.push((*key, *flow));
+            if is_over(config, flow, now) {
+                old.push((*key, flow.rewrite.real, flow.rewrite.is_reply()));
             } else if !flow.rewrite.is_reply() {
                 *remaining.entry(flow.rewrite.real).or_default() += 1;
             }
         })?;
-        let doomed = old
-            .iter()
-            .map(|(key, flow)| {
-                let twin = table.get(&flow.rewrite.twin())?;
-                Ok((*key, *flow, ticks_left(config, flow, twin.as_ref(), now) == 0))
-            })
-            .collect::<Result<Vec<_>, TableError>>()?;
-        for (key, flow, dead) in doomed {
-            let primary = !flow.rewrite.is_reply();
-            if dead {
-                let removed = table.remove(&key)?;
-                report.expired_half_open += u32::from(primary && removed);
-            } else if primary {
-                *remaining.entry(flow.rewrite.real).or_default() += 1;
+        let mut batch = ExpireBatch::new(self.expire.as_fd());
+        for (key, ..) in &old {
+            batch.push(*key)?;
+        }
+        report.expired_half_open = batch.finish()?;
+        for (key, real, reply) in old {
+            // Kept alive by its other direction.
+            if !reply && is_there(table, &key)? {
+                *remaining.entry(real).or_default() += 1;
             }
         }
         report.half_open = remaining.values().sum();
@@ -195,28 +189,34 @@ fn count(flow: &Flow, report: &mut SweepReport) {
     }
 }
 
+/// Whether an entry looks expired, its twin aside: the program's own rule. Unknown states are the program's to judge.
+fn is_over(config: &Config, flow: &Flow, now: Tick) -> bool {
+    let state = flow.conn_state().map_or(ConnState::Dead, expire::listed);
+    expire::is_over(config, state, flow.stamp, now)
+}
+
+fn is_there(table: &Table<FlowKey, Flow>, key: &FlowKey) -> Result<bool, TableError> {
+    table.get(key).map(|entry| entry.is_some())
+}
+
 /// Keys on their way to the expiry program: its packet is an array of them.
 struct ExpireBatch<'a> {
-    reaper: &'a Reaper,
+    program: BorrowedFd<'a>,
     keys: [FlowKey; limits::EXPIRE_BATCH as usize],
     filled: usize,
-    /// Primaries among them: their going is what counts as a connection removed.
-    primaries: Vec<FlowKey>,
-    removed: u32,
+    /// Connections that the program ended.
+    ended: u32,
 }
 
 impl<'a> ExpireBatch<'a> {
-    fn new(reaper: &'a Reaper) -> Self {
+    fn new(program: BorrowedFd<'a>) -> Self {
         let keys = [FlowKey::default(); limits::EXPIRE_BATCH as usize];
-        Self { reaper, keys, filled: 0, primaries: Vec::new(), removed: 0 }
+        Self { program, keys, filled: 0, ended: 0 }
     }
 
-    fn push(&mut self, key: FlowKey, primary: bool) -> Result<(), TableError> {
+    fn push(&mut self, key: FlowKey) -> Result<(), TableError> {
         self.keys[self.filled] = key;
         self.filled += 1;
-        if primary {
-            self.primaries.push(key);
-        }
         if self.filled == self.keys.len() { self.flush() } else { Ok(()) }
     }
 
@@ -224,20 +224,17 @@ impl<'a> ExpireBatch<'a> {
         if self.filled == 0 {
             return Ok(());
         }
-        // Zero is no tuple that a packet has: the program stops there.
+        // Zero is no tuple that a packet has: it ends the list.
         self.keys[self.filled..].fill(FlowKey::default());
-        sys::run(self.reaper.expire.as_fd(), bytemuck::bytes_of(&self.keys), &mut [])
+        self.ended += sys::run(self.program, bytemuck::bytes_of(&self.keys), &mut [])
             .map_err(|source| failed(program::EXPIRE, source))?;
         self.filled = 0;
-        for key in self.primaries.drain(..) {
-            self.removed += u32::from(self.reaper.maps.flows.get(&key)?.is_none());
-        }
         Ok(())
     }
 
     fn finish(mut self) -> Result<u32, TableError> {
         self.flush()?;
-        Ok(self.removed)
+        Ok(self.ended)
     }
 }
 

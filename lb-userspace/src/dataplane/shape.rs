@@ -1,21 +1,20 @@
 //! Whether pinned maps are of the layout that this build knows.
 //!
 //! The object itself says what its maps look like: it is loaded once with the big tables at their least size,
-//! and the kernel's word about those maps is what pins are held against.
+//! and the kernel's word about the maps it pins is what the instance's pins are held against.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use aya::maps::{Map, MapData};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{Config, LAYOUT, map, program};
 
 use super::clock;
 use super::error::{LoadError, Notice};
-use super::pins::Pins;
+use super::pins::{self, Pins};
 use super::sys::{self, MapInfo};
 
 /// Maps whose size is the operator's choice; a pinned one keeps its own.
@@ -24,14 +23,15 @@ const SIZED: [&str; 3] = [map::FLOWS4, map::HALF_OPEN4, map::STICKY4];
 /// Least size of those: an LRU needs some room for its lists.
 const LEAST: u32 = 256;
 
-/// Every map that the daemon relies on.
-const NEEDED: [&str; 17] = [
+/// Every map of this layout.
+const NEEDED: [&str; 20] = [
     map::FLOWS4,
     map::HALF_OPEN4,
     map::SERVICES4,
     map::SLOTS,
     map::REALS,
     map::LOADS,
+    map::HALF_LOADS,
     map::CURSORS,
     map::NEXT_HOPS,
     map::LAST_HOPS,
@@ -40,8 +40,10 @@ const NEEDED: [&str; 17] = [
     map::PORTS,
     map::CONFIG,
     map::GAUGES,
+    map::ICMP_BUDGET,
     map::REASONS,
     map::COUNT_REAL,
+    map::IFACES,
     map::DEVICES,
 ];
 
@@ -51,22 +53,21 @@ pub(super) struct Shapes {
     pub(super) hz: u32,
 }
 
-/// Loads `object` without pins and looks.
-pub(super) fn of_object(object: &[u8]) -> Result<Shapes, LoadError> {
+/// Loads `object` beside the instance's pins and looks.
+pub(super) fn of_object(object: &[u8], pins: &Pins) -> Result<Shapes, LoadError> {
+    let folder = ProbeFolder::make(pins)?;
     let mut loader = EbpfLoader::new();
+    loader.default_map_pin_directory(&folder.0);
     for name in SIZED {
         loader.map_max_entries(name, LEAST);
     }
     let mut ebpf = loader.load(object).map_err(object_error)?;
     let mut maps = BTreeMap::new();
-    for (name, map) in ebpf.maps().filter(|(name, _)| !name.starts_with('.')) {
-        if let Some(data) = data(map) {
-            let info = sys::map_info(data.fd().as_fd()).map_err(|source| LoadError::Object {
-                source: Box::new(map_error(source)),
-                hint: "",
-            })?;
-            maps.insert(name.to_owned(), info);
-        }
+    for path in pins::entries(&folder.0).map_err(LoadError::file("list", &folder.0))? {
+        let info = sys::open_pin(&path)
+            .and_then(|fd| sys::map_info(fd.as_fd()))
+            .map_err(LoadError::file("open", &path))?;
+        maps.insert(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), info);
     }
     if let Some(name) = NEEDED.into_iter().find(|&name| !maps.contains_key(name)) {
         return Err(LoadError::Incomplete { kind: "map", name });
@@ -77,6 +78,32 @@ pub(super) fn of_object(object: &[u8]) -> Result<Shapes, LoadError> {
         .map_err(|source| LoadError::Program { name: program::CLOCK, source: Box::new(source) })?;
     let hz = clock::measure_hz(fd.as_fd()).map_err(|source| LoadError::Clock { source })?;
     Ok(Shapes { maps, hz })
+}
+
+/// Where the probe's maps are pinned while it lasts: the object itself says that they want to be.
+struct ProbeFolder(PathBuf);
+
+impl ProbeFolder {
+    fn make(pins: &Pins) -> Result<Self, LoadError> {
+        let folder = Self(pins.root().join("probe"));
+        // Left by a run that was killed; the lock says that it is nobody's now.
+        folder.clear();
+        std::fs::create_dir(&folder.0).map_err(LoadError::file("create", &folder.0))?;
+        Ok(folder)
+    }
+
+    fn clear(&self) {
+        for path in pins::entries(&self.0).unwrap_or_default() {
+            let _ = std::fs::remove_file(path);
+        }
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+impl Drop for ProbeFolder {
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
 
 /// The XDP program `name`, taken by the kernel.
@@ -117,28 +144,6 @@ pub(super) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
         next = error.source();
     }
     None
-}
-
-fn map_error(source: io::Error) -> aya::EbpfError {
-    aya::EbpfError::MapError(aya::maps::MapError::IoError(source))
-}
-
-/// The map behind one of the kinds that are in use here.
-fn data(map: &Map) -> Option<&MapData> {
-    match map {
-        Map::Array(data)
-        | Map::HashMap(data)
-        | Map::LruHashMap(data)
-        | Map::PerCpuArray(data)
-        | Map::PerCpuHashMap(data)
-        | Map::PerCpuLruHashMap(data)
-        | Map::DevMap(data)
-        | Map::DevMapHash(data)
-        | Map::ProgramArray(data)
-        | Map::RingBuf(data)
-        | Map::LpmTrie(data) => Some(data),
-        _ => None,
-    }
 }
 
 /// Pins that are there already and can be taken over.

@@ -320,5 +320,6 @@ pub(super) fn monotonic() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is writable; this clock exists on every kernel that has bpf(2), so the call cannot fail.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+    // Nanoseconds of a second: never negative, never more than fits.
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned() as u32)
 }

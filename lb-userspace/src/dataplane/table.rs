@@ -32,14 +32,13 @@ pub struct Table<K, V> {
     name: &'static str,
     fd: Arc<OwnedFd>,
     capacity: u32,
-    flags: u32,
     types: PhantomData<fn(K) -> V>,
 }
 
 impl<K, V> Clone for Table<K, V> {
     fn clone(&self) -> Self {
         let fd = Arc::clone(&self.fd);
-        Self { name: self.name, fd, capacity: self.capacity, flags: self.flags, types: PhantomData }
+        Self { name: self.name, fd, capacity: self.capacity, types: PhantomData }
     }
 }
 
@@ -55,23 +54,12 @@ impl<K: Pod, V: Pod> Table<K, V> {
         if !fits {
             return Err(failed(other_shape(info)));
         }
-        Ok(Self {
-            name,
-            fd: Arc::new(fd),
-            capacity: info.max_entries,
-            flags: info.flags,
-            types: PhantomData,
-        })
+        Ok(Self { name, fd: Arc::new(fd), capacity: info.max_entries, types: PhantomData })
     }
 
     /// Elements it can hold.
     pub fn capacity(&self) -> u32 {
         self.capacity
-    }
-
-    /// Flags it was made with.
-    pub(super) fn flags(&self) -> u32 {
-        self.flags
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -121,7 +109,7 @@ impl<K: Pod, V: Pod> Table<K, V> {
         })
     }
 
-    pub(super) fn failed(&self, action: &'static str, source: io::Error) -> TableError {
+    fn failed(&self, action: &'static str, source: io::Error) -> TableError {
         TableError { map: self.name, action, source }
     }
 }
@@ -144,7 +132,7 @@ impl<V> Clone for PerCpu<V> {
 
 impl<V: Pod> PerCpu<V> {
     /// Values lie 8 bytes apart at least, so a type of another size would have gaps between them.
-    const WHOLE_WORDS: () = assert!(size_of::<V>() % 8 == 0);
+    const WHOLE_WORDS: () = assert!(size_of::<V>().is_multiple_of(8));
 
     /// Opens the pin `name` in `maps`.
     pub fn open(maps: &Path, name: &'static str) -> Result<Self, TableError> {
