@@ -29,7 +29,7 @@ pub(crate) fn build() -> Result<()> {
         .stdout(std::process::Stdio::null()))?;
     let hash = digest(&root).context("cannot hash the sources")?;
     let library = rust_src::ensure()?;
-    let object = compile(&library)?;
+    let object = compile(&library, &target_dir().join("bpf"))?;
     ensure!(
         digest(&root).context("cannot hash the sources")? == hash,
         "the sources changed while they were built; hint: run it again"
@@ -65,9 +65,13 @@ pub(crate) fn check() -> Result<()> {
             return Ok(());
         }
     };
-    let built = compile(&library)?;
+    // From nothing: cargo would not notice another compiler wrapper.
+    let apart = target_dir().join("bpf-check");
+    remove(&apart)?;
+    let built = compile(&library, &apart)?;
+    remove(&apart)?;
     if built != committed {
-        let kept = target_dir().join("bpf/differs.o");
+        let kept = target_dir().join("differs.bpf.o");
         fs::write(&kept, &built).with_context(|| format!("cannot write {}", kept.display()))?;
         bail!(
             "{OBJECT} is not what its sources give (first difference at byte {}); what they give is in {}; \
@@ -89,11 +93,19 @@ fn report() -> Result<()> {
     run(&mut command)
 }
 
-/// The stripped object.
-fn compile(library: &Path) -> Result<Vec<u8>> {
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The stripped object, built in `target_dir`.
+fn compile(library: &Path, target_dir: &Path) -> Result<Vec<u8>> {
     let linker = tools::bpf_linker()?;
     say("building the eBPF object");
-    let target_dir = target_dir().join("bpf");
     let mut fetch = cargo();
     fetch.args(["fetch", "--locked", "--manifest-path", MANIFEST]);
     // Packages have to lie in the registry's folders before those can be given other names.
@@ -102,8 +114,8 @@ fn compile(library: &Path) -> Result<Vec<u8>> {
     let mut build = cargo();
     tools::own_flags_only(&mut build);
     build.arg("build").args(BPF_CARGO_ARGS).args(["--target", BPF_TARGET]);
-    build.args(["--manifest-path", MANIFEST]).arg("--target-dir").arg(&target_dir);
-    build.env("CARGO_ENCODED_RUSTFLAGS", encoded(&flags(library, &target_dir)?));
+    build.args(["--manifest-path", MANIFEST]).arg("--target-dir").arg(target_dir);
+    build.env("CARGO_ENCODED_RUSTFLAGS", encoded(&flags(library, target_dir)?));
     build.env(BPF_KERNEL_ARCH.0, BPF_KERNEL_ARCH.1);
     // One pinned stable compiler for everything; this lets it build its own library for this target.
     build.env("RUSTC_BOOTSTRAP", "1");
