@@ -284,6 +284,10 @@ fn refusal(facts: &InterfaceFacts, mode: AttachedMode, error: &ProgramError) -> 
                 Some(libc::EBUSY | libc::EEXIST) => {
                     "; hint: another XDP program is there, `ip link show` tells its id"
                 }
+                // drivers/net/veth.c: what the peer may send must fit one page.
+                Some(libc::ERANGE) => {
+                    "; hint: the MTU is too large; on veth the peer's counts: `ip link set dev PEER mtu 3506`"
+                }
                 Some(libc::ENOMEM | libc::ENOSPC) => {
                     "; hint: the driver lacks queues or memory, `ethtool -L` with fewer channels may help"
                 }

@@ -67,7 +67,7 @@ pub struct Reaper {
 impl Reaper {
     pub(super) fn new(maps: Maps, clock: Clock, expire: Arc<OwnedFd>) -> Self {
         let (hops, loads) = (LearnedHops::default(), HalfOpenLoads::default());
-        Self { maps, clock, expire, hops, loads, sweeps: 0 }
+        Self { maps, clock, expire, hops, loads, sweeps: 1 }
     }
 
     /// One sweep.
@@ -94,15 +94,20 @@ impl Reaper {
         &self,
         config: &Config,
         now: Tick,
-        replies: bool,
+        orphans: bool,
         report: &mut SweepReport,
     ) -> Result<(), TableError> {
         let mut batch = ExpireBatch::new(self.expire.as_fd());
         let mut outcome = Ok(());
         self.maps.flows.walk(|key, flow| {
             count(flow, report);
-            if (replies || !flow.rewrite.is_reply()) && is_over(config, flow, now) {
-                outcome = batch.push(*key);
+            if is_over(config, flow, now) {
+                outcome = match flow.rewrite.is_reply() {
+                    false => batch.push(*key),
+                    true if orphans => is_there(&self.maps.flows, &flow.rewrite.twin())
+                        .and_then(|paired| if paired { Ok(()) } else { batch.push(*key) }),
+                    true => Ok(()),
+                };
             }
             if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;

@@ -42,6 +42,12 @@ impl<K, V> Clone for Table<K, V> {
     }
 }
 
+impl<K, V> AsFd for Table<K, V> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl<K: Pod, V: Pod> Table<K, V> {
     /// Opens the pin `name` in `maps`; refuses a map whose keys or values are of another size.
     pub fn open(maps: &Path, name: &'static str) -> Result<Self, TableError> {
@@ -62,16 +68,12 @@ impl<K: Pod, V: Pod> Table<K, V> {
         self.capacity
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
     /// The value of `key`, if it is there.
     pub fn get(&self, key: &K) -> Result<Option<V>, TableError> {
         let mut value = V::zeroed();
         let room = bytemuck::bytes_of_mut(&mut value);
         // SAFETY: `open` compared the sizes of K and V with the map's.
-        match unsafe { sys::lookup(self.fd(), bytemuck::bytes_of(key), room) } {
+        match unsafe { sys::lookup(self.as_fd(), bytemuck::bytes_of(key), room) } {
             Ok(()) => Ok(Some(value)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(self.failed("read", source)),
@@ -82,14 +84,14 @@ impl<K: Pod, V: Pod> Table<K, V> {
     pub fn put(&self, key: &K, value: &V) -> Result<(), TableError> {
         let bytes = bytemuck::bytes_of(value);
         // SAFETY: as in `get`.
-        unsafe { sys::update(self.fd(), bytemuck::bytes_of(key), bytes) }
+        unsafe { sys::update(self.as_fd(), bytemuck::bytes_of(key), bytes) }
             .map_err(|source| self.failed("write", source))
     }
 
     /// Removes; says whether there was anything to remove.
     pub fn remove(&self, key: &K) -> Result<bool, TableError> {
         // SAFETY: as in `get`.
-        match unsafe { sys::delete(self.fd(), bytemuck::bytes_of(key)) } {
+        match unsafe { sys::delete(self.as_fd(), bytemuck::bytes_of(key)) } {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(source) => Err(self.failed("delete from", source)),
@@ -98,7 +100,7 @@ impl<K: Pod, V: Pod> Table<K, V> {
 
     /// Calls `visit` for each element until it breaks. C-14
     pub fn walk(&self, visit: impl FnMut(&K, &V) -> ControlFlow<()>) -> Result<(), TableError> {
-        batch::walk(self.fd(), BATCH, visit).map_err(|source| self.failed("walk", source))
+        batch::walk(self.as_fd(), BATCH, visit).map_err(|source| self.failed("walk", source))
     }
 
     /// Calls `visit` for each element.
