@@ -2,6 +2,8 @@
 //!
 //! Only this tree names aya. [`Dataplane`] has a real implementation over pinned maps and a fake one for tests.
 
+pub mod fake;
+pub mod faulty;
 pub mod attach;
 pub mod batch;
 pub mod bpf;

@@ -1,0 +1,37 @@
+//! Scenarios: each builds a laboratory of its own, starts the built `xlb` in it and looks from outside.
+//!
+//! A scenario is a function that returns `anyhow::Result<()>`; `tests/tests/e2e.rs` lists them all.
+
+/// A laboratory with servers and a daemon: what every scenario starts from.
+pub mod bed;
+/// The built binary.
+pub mod binary;
+/// Clients: threads in the client's namespace.
+pub mod client;
+/// Configuration text.
+pub mod config;
+/// Servers on the real servers that tell who they are and whom they see.
+pub mod server;
+
+pub mod laboratory;
+
+pub mod bare_host;
+pub mod churn;
+pub mod demo;
+pub mod ending;
+pub mod health;
+pub mod neighbours;
+pub mod persistence;
+pub mod refusal;
+pub mod scheduling;
+pub mod survival;
+pub mod tcp;
+pub mod udp;
+
+mod foreign;
+
+/// Repeats a check until it passes; its last complaint if it does not within a time that is long for all of them.
+fn watch(what: &str, mut check: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+    Ok(xlb::lab::until(what, LIMIT, || check().map_err(|error| format!("{error:#}")))?)
+}

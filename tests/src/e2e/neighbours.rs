@@ -1,0 +1,89 @@
+//! Link-layer addresses: unknown at first, or changed in mid-flight.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use xlb::lab::{Daemon, Host};
+
+use super::bed::{Bed, client_address};
+use super::client::{Talk, VIP, ask, ask_udp};
+use super::config::Service;
+
+/// Nobody knows anybody's address when the daemon says it is ready: the first packet of the first client is answered.
+pub fn the_first_packet_is_not_lost() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    forget_neighbours(&bed)?;
+    let _daemon = bed.start(&Service::new("NAT").udp().text())?;
+    let client = bed.client()?;
+    // UDP does not repeat itself: a lost datagram is a test that fails by its time limit.
+    for n in 0..4 {
+        let start = Instant::now();
+        ask_udp(&client, client_address(n), VIP)?;
+        ensure!(
+            start.elapsed() < Duration::from_millis(900),
+            "answered after {:?}",
+            start.elapsed()
+        );
+    }
+    Ok(())
+}
+
+/// The same with TCP and full-NAT, where a lost SYN would show as a second's wait.
+pub fn the_first_connection_does_not_wait() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    forget_neighbours(&bed)?;
+    let _daemon = bed.start(&Service::new("FNAT").text())?;
+    let start = Instant::now();
+    ask(&bed.client()?, client_address(0), VIP)?;
+    ensure!(start.elapsed() < Duration::from_millis(900), "answered after {:?}", start.elapsed());
+    Ok(())
+}
+
+/// A real server's address changes (a spare card, a failed-over gateway): its gratuitous ARP is enough, within a second.
+pub fn a_changed_address_is_followed() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    let daemon = bed.start(&Service::new("NAT").text())?;
+    let client = bed.client()?;
+    let mut talks = Vec::new();
+    for n in 0..2 {
+        let mut talk = Talk::open(&client, client_address(n), VIP)?;
+        talks.push((talk.who()?, talk));
+    }
+    let real = bed.lab.real(1)?;
+    real.set_sysctl("net.ipv4.conf.all.arp_notify", "1")?;
+    real.set_sysctl("net.ipv4.conf.eth0.arp_notify", "1")?;
+    real.ip("link set eth0 address 02:00:00:00:77:01")?;
+    // The real server's own route to the director is cold too; only what xlb sends is measured, by what comes back.
+    let start = Instant::now();
+    for (before, talk) in &mut talks {
+        ensure!(talk.who()? == *before);
+    }
+    for n in 0..4 {
+        ask(&client, client_address(n), VIP)?;
+    }
+    ensure!(start.elapsed() < Duration::from_secs(1), "took {:?}", start.elapsed());
+    drop(daemon);
+    Ok(())
+}
+
+/// A client's address changes: its next packet teaches the way back.
+pub fn a_changed_client_is_followed() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    let _daemon: Daemon = bed.start(&Service::new("NAT").text())?;
+    let client = bed.client()?;
+    ask(&client, client_address(0), VIP)?;
+    client.ip("link set eth0 address 02:00:00:00:77:02")?;
+    let start = Instant::now();
+    ask(&client, client_address(0), VIP)?;
+    ensure!(start.elapsed() < Duration::from_secs(1), "took {:?}", start.elapsed());
+    Ok(())
+}
+
+fn forget_neighbours(bed: &Bed) -> anyhow::Result<()> {
+    let hosts: [&Host; 4] =
+        [bed.lab.client()?, bed.lab.director()?, bed.lab.real(1)?, bed.lab.real(2)?];
+    for host in hosts {
+        host.ip("neighbour flush all")?;
+    }
+    Ok(())
+}

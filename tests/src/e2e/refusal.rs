@@ -1,0 +1,108 @@
+//! What xlb must refuse, leaving everything as it was.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use xlb::lab::Options;
+
+use super::bed::{Arms, Bed, client_address};
+use super::client::{VIP, ask};
+use super::config::{SAMPLE, Service};
+use super::foreign;
+
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// A file with errors is refused on reload; the old configuration stays in force, word for word. // K-03
+pub fn a_bad_reload_changes_nothing() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    let mut daemon = bed.start(SAMPLE)?;
+    let table = daemon.xlb(&["list", "-n"])?;
+    let generation = daemon.stats()?["generation"].clone();
+    let broken = [
+        "virtual_server 10.64.1.2 10000 { lb_algo nonsense }\n",
+        "virtual_server 10.64.1.2 {{{\n",
+        "virtual_server 10.64.1.2 99999 { protocol TCP }\n",
+    ];
+    for text in broken {
+        daemon.write_config(text)?;
+        let output = daemon.command(&["reload"])?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(2), "{} with `{said}` for {text}", output.status);
+        ensure!(!said.is_empty());
+        ensure!(daemon.xlb(&["list", "-n"])? == table, "{text} changed the table");
+        ensure!(daemon.stats()?["generation"] == generation);
+        ask(&bed.client()?, client_address(0), VIP)?;
+    }
+    daemon.running()?.check_alive()?;
+    daemon.reload(SAMPLE)?;
+    Ok(())
+}
+
+/// A bad file at start: exit code 2, nothing attached.
+pub fn a_bad_start_attaches_nothing() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    start_must_fail(&bed, "virtual_server 10.64.1.2 10000 { lb_algo nonsense }\n", 2, "nonsense")
+}
+
+/// An interface that is not there: exit code 3, and the message names it.
+pub fn a_missing_interface_is_named() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    let mut spec = bed.spec()?;
+    spec.interfaces = vec!["eth0".into(), "eth7".into()];
+    let daemon = xlb::lab::Daemon::prepare(&bed.lab, &spec, SAMPLE)?;
+    let mut process = daemon.spawn()?;
+    let code = process.exit_code(START_LIMIT)?;
+    ensure!(code == Some(3) && process.log().contains("eth7"), "{code:?}: {}", process.log());
+    nothing_attached(&bed, &["eth0", "eth1"])
+}
+
+/// NAT on one interface cannot work: refused with the reason.
+pub fn nat_on_one_arm_is_refused() -> anyhow::Result<()> {
+    let bed = Bed::new(Arms::One, &Options::default())?;
+    start_must_fail(&bed, &Service::new("NAT").text(), 2, "NAT")
+}
+
+/// Another program on the interface: refused, and that program stays.
+pub fn a_foreign_program_stays() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    let director = bed.lab.director()?;
+    let _foreign = director.enter(|| foreign::attach("eth1"))??;
+    let before = director.ip("-details link show dev eth1")?;
+    ensure!(before.contains("prog/xdp"), "{before}");
+    let daemon = bed.prepare(SAMPLE)?;
+    let mut process = daemon.spawn()?;
+    let code = process.exit_code(START_LIMIT)?;
+    ensure!(code == Some(3) && process.log().contains("eth1"), "{code:?}: {}", process.log());
+    ensure!(director.ip("-details link show dev eth1")? == before);
+    nothing_attached(&bed, &["eth0"])
+}
+
+/// A second daemon of the same instance: refused while the first one lives, which goes on.
+pub fn a_second_daemon_is_refused() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    let daemon = bed.start(SAMPLE)?;
+    let mut second = daemon.spawn()?;
+    let code = second.exit_code(START_LIMIT)?.context("the second daemon was ended by a signal")?;
+    ensure!(code != 0, "{}", second.log());
+    daemon.stats()?;
+    ask(&bed.client()?, client_address(0), VIP)?;
+    Ok(())
+}
+
+fn start_must_fail(bed: &Bed, config: &str, code: i32, word: &str) -> anyhow::Result<()> {
+    let daemon = bed.prepare(config)?;
+    let mut process = daemon.spawn()?;
+    let seen = process.exit_code(START_LIMIT)?;
+    ensure!(seen == Some(code), "{seen:?} instead of {code}: {}", process.log());
+    ensure!(process.log().contains(word), "no `{word}` in: {}", process.log());
+    nothing_attached(bed, &["eth0"])
+}
+
+/// No XDP program and no tc filter on these interfaces of the director.
+pub fn nothing_attached(bed: &Bed, interfaces: &[&str]) -> anyhow::Result<()> {
+    for interface in interfaces {
+        let link = bed.lab.director()?.ip(&format!("-details link show dev {interface}"))?;
+        ensure!(!link.contains("prog/xdp"), "{link}");
+    }
+    Ok(())
+}
