@@ -74,7 +74,7 @@ impl Reaper {
     pub fn sweep(&mut self) -> Result<SweepReport, TableError> {
         let start = sys::monotonic();
         let config = self.maps.config()?;
-        let now = self.clock.now_tick().map_err(|source| failed(program::CLOCK, source))?;
+        let now = self.clock.now_tick().map_err(|cause| failed(program::CLOCK, cause))?;
         let mut report = SweepReport::default();
         let thorough = self.sweeps.is_multiple_of(THOROUGH);
         self.sweeps = self.sweeps.wrapping_add(1);
@@ -232,7 +232,7 @@ impl<'a> ExpireBatch<'a> {
         // Zero is no tuple that a packet has: it ends the list.
         self.keys[self.filled..].fill(FlowKey::default());
         self.ended += sys::run(self.program, bytemuck::bytes_of(&self.keys), &mut [])
-            .map_err(|source| failed(program::EXPIRE, source))?;
+            .map_err(|cause| failed(program::EXPIRE, cause))?;
         self.filled = 0;
         Ok(())
     }
@@ -243,8 +243,8 @@ impl<'a> ExpireBatch<'a> {
     }
 }
 
-fn failed(program: &'static str, source: io::Error) -> TableError {
-    TableError { map: program, action: "run", source }
+fn failed(program: &'static str, cause: io::Error) -> TableError {
+    TableError { map: program, action: "run", cause }
 }
 
 const _: () = assert!(size_of::<FlowKey>() * limits::EXPIRE_BATCH as usize >= 14);

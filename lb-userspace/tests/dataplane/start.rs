@@ -271,3 +271,36 @@ fn pin_dir_off_the_bpf_file_system_is_refused_with_the_mount_command() {
         assert!(error.contains("mount -t bpf bpf"), "{error}");
     });
 }
+
+#[test]
+fn program_taken_off_behind_the_daemon_is_put_back() {
+    on_host(|host| {
+        // K-12, K-32
+        let mut dataplane = host.open(&["a0", "b0"]);
+        assert_eq!(dataplane.reattach(&host.facts()).unwrap(), []);
+        let program = host.fact("b0").xdp_prog_id;
+        std::fs::remove_file(host.pin_dir.join("links/a0")).unwrap();
+        // The kernel lets go of an unpinned link some time later.
+        while host.fact("a0").xdp_prog_id.is_some() {
+            std::thread::yield_now();
+        }
+        let told = dataplane.reattach(&host.facts()).unwrap();
+        assert_eq!(told, [Notice::Reattached { interface: "a0".into() }]);
+        assert_eq!(host.fact("a0").xdp_prog_id, program);
+        assert_eq!(host.fact("b0").xdp_prog_id, program);
+
+        host.ip("link del b0");
+        assert_eq!(dataplane.reattach(&host.facts()).unwrap(), [], "waits for the interface");
+        host.ip("link add b0 type veth peer name b1");
+        host.ip("link set b0 up");
+        let told = dataplane.reattach(&host.facts()).unwrap();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(host.fact("b0").xdp_prog_id, program);
+        let ifindex = host.fact("b0").ifindex;
+        assert!(dataplane.attached().iter().any(|link| link.ifindex == ifindex));
+
+        let removed = dataplane.shut_down().unwrap();
+        assert_eq!(removed.interfaces, ["a0", "b0"]);
+        assert_eq!(host.fact("b0").xdp_prog_id, None);
+    });
+}
