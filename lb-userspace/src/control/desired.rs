@@ -128,7 +128,7 @@ fn config(inputs: &Inputs<'_>) -> Config {
     }
 }
 
-/// IPVS's timeouts, three of which `lvs_timeouts` may change; 0 leaves one as it is (ip_vs_set_timeout).
+/// IPVS's timeouts, three of which `lvs_timeouts` may change; 0 leaves one as it is (`ip_vs_set_timeout`).
 fn timeouts(globals: &model::Globals, host: &Host) -> Timeouts {
     let mut timeouts = Timeouts::default();
     for (state, seconds) in timeouts.by_state.iter_mut().zip(Timeouts::IPVS_SECONDS) {

@@ -15,14 +15,14 @@ use crate::control::state::Hop;
 /// A real server and what the slot table has to know of it.
 pub(super) struct Built {
     pub(super) real: DesiredReal,
-    /// In IPVS's list: up, or kept with weight 0 by inhibit_on_failure.
+    /// In IPVS's list: up, or kept with weight 0 by `inhibit_on_failure`.
     pub(super) listed: bool,
     /// Its neighbour answered once, and full-NAT has a source address.
     pub(super) reachable: bool,
 }
 
 /// IPVS stores weights as `int`.
-const WEIGHT_MAX: i64 = i32::MAX as i64;
+const WEIGHT_MAX: u32 = i32::MAX.unsigned_abs();
 
 /// The tables of a real server.
 pub(super) fn build(
@@ -40,7 +40,7 @@ pub(super) fn build(
         limit: limits::REALS,
     })?;
     let health = inputs.health.get(&accepted.key);
-    let up = health.is_none_or(|health| health.is_up());
+    let up = health.is_none_or(super::super::health::RealHealth::is_up);
     let listed = up || server.inhibit_on_failure;
     let delta = health.map_or(0, |health| health.weight_delta);
     let hop = next_hop(inputs, accepted, id);
@@ -66,7 +66,8 @@ pub(super) fn build(
 
 /// The configured weight and what dynamic checks add to it.
 pub(in crate::control) fn effective_weight(weight: u32, delta: i64) -> u32 {
-    i64::from(weight).saturating_add(delta).clamp(0, WEIGHT_MAX) as u32
+    let sum = i64::from(weight).saturating_add(delta).max(0);
+    u32::try_from(sum).unwrap_or(u32::MAX).min(WEIGHT_MAX)
 }
 
 fn method(
@@ -93,7 +94,9 @@ fn next_hop(inputs: &Inputs<'_>, accepted: &AcceptedReal<'_>, id: RealId) -> Opt
         Some(Hop::Lost) => Some(NextHop::default()),
         Some(Hop::Unresolved) => None,
         None => {
-            inputs.mirror.hops.get(&id).filter(|hop| hop.state == HopState::Valid as u8).copied()
+            // A hop without its real server is of another that had this id.
+            let hop = inputs.mirror.reals.get(&id).and(inputs.mirror.hops.get(&id));
+            hop.filter(|hop| hop.state == HopState::Valid as u8).copied()
         }
     }
 }
