@@ -15,6 +15,7 @@ pub mod ids;
 pub mod mirror;
 pub mod plan;
 pub mod ports;
+pub mod quorum;
 pub mod slots;
 pub mod state;
 pub mod step;

@@ -1,7 +1,11 @@
 //! Slot tables: what each scheduler's next, or hashed, choice is, laid out once instead of decided per packet.
 //!
 //! Pure. Real servers come in the order of the configuration; IPVS puts each new one at the head of its list
-//! (`ip_vs_ctl.c`, `ip_vs_add_dest`), so tables are laid from the last to the first.
+//! (`ip_vs_add_dest` in `ip_vs_ctl.c`), so tables are laid from the last to the first.
+//!
+//! IPVS differs: a server that comes back after a failure goes to the head of IPVS's list, here it has its old
+//! place again, so that every node with the same configuration has the same tables. And a table that changes does
+//! not set the walk back to the head: the program's cursor goes on.
 
 use lb_common::abi::{RealId, limits};
 

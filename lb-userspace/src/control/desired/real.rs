@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use lb_common::abi::{HopState, Method, NextHop, Real, RealFlags, RealId, ServiceId, limits};
 use lb_common::wire::Addr4;
 
-use super::service::{Accepted, AcceptedReal};
+use super::accepted::{Accepted, AcceptedReal};
 use super::{DesiredReal, Inputs};
 use crate::config::model::{AddressRange, Kind};
 use crate::control::error::ControlError;
@@ -32,7 +32,6 @@ pub(super) fn build(
     service_id: ServiceId,
     ids: &mut Ids,
 ) -> Result<Built, ControlError> {
-    let server = accepted.server;
     let method = method(inputs, service, accepted)?;
     let id = ids.real(accepted.key).map_err(|_| ControlError::TooManyReals {
         service: service.ident.to_string(),
@@ -41,7 +40,7 @@ pub(super) fn build(
     })?;
     let health = inputs.health.get(&accepted.key);
     let up = health.is_none_or(super::super::health::RealHealth::is_up);
-    let listed = up || server.inhibit_on_failure;
+    let listed = up || accepted.inhibit;
     let delta = health.map_or(0, |health| health.weight_delta);
     let hop = next_hop(inputs, accepted, id);
     let locals = match method {
@@ -54,7 +53,7 @@ pub(super) fn build(
         port: accepted.key.port,
         method: method as u8,
         flags: RealFlags::USED | if listed { RealFlags::UP } else { 0 },
-        weight: if up { effective_weight(server.weight, delta) } else { 0 },
+        weight: if up { effective_weight(accepted.weight, delta) } else { 0 },
         locals_at: 0,
         locals_len: 0,
         service: accepted.key.service,
@@ -75,7 +74,7 @@ fn method(
     service: &Accepted<'_>,
     accepted: &AcceptedReal<'_>,
 ) -> Result<Method, ControlError> {
-    match accepted.server.kind {
+    match accepted.kind {
         Kind::FullNat => Ok(Method::FullNat),
         // A server on the clients' side answers them directly, past the translation.
         _ if inputs.host.interfaces == 1 => Err(ControlError::NatOnOneArm {
