@@ -21,7 +21,6 @@ pub mod state;
 pub mod step;
 pub mod view;
 
-
 #[cfg(test)]
 mod testing;
 

@@ -65,19 +65,20 @@ mod tests {
 
     #[test] // K-47
     fn thresholds_are_exact() {
-        // (quorum, hysteresis), live weights in turn, states
-        let cases: [(u32, u32, &[(u64, bool)]); 4] = [
-            (1, 0, &[(0, false), (1, true), (0, false)]),
-            (3, 1, &[(3, false), (4, true), (3, true), (2, true), (1, false), (3, false)]),
-            (253, 0, &[(252, false), (253, true), (252, false)]),
+        // Quorum, hysteresis, then live weights in turn, those marked that are enough.
+        let cases = [
+            (1, 0, "0 1+ 0"),
+            (3, 1, "3 4+ 3+ 2+ 1 3"),
+            (253, 0, "252 253+ 252"),
             // All weights 0.
-            (0, 0, &[(0, false), (0, false)]),
+            (0, 0, "0 0"),
         ];
         for (quorum, hysteresis, steps) in cases {
             let mut up = false;
-            for (live, expected) in steps {
-                up = next(up, *live, quorum, hysteresis);
-                assert_eq!(up, *expected, "quorum {quorum} {hysteresis}, live {live}");
+            for step in steps.split(' ') {
+                let live: u64 = step.trim_end_matches('+').parse().unwrap();
+                up = next(up, live, quorum, hysteresis);
+                assert_eq!(up, step.ends_with('+'), "{quorum} {hysteresis}: {step} of {steps}");
             }
         }
     }
