@@ -1,1 +1,2 @@
 //! Tests of xlb in the kernel and in namespaces.
+pub mod conformance;
