@@ -29,7 +29,9 @@ fn second_daemon_takes_over_maps_and_links_of_the_first() {
         drop(first);
         assert_eq!(host.fact("a0").xdp_prog_id, Some(old_program), "forwards without a daemon");
 
+        let start = std::time::Instant::now();
         let second = host.open(&["a0", "b0"]);
+        println!("taken over in {:?}", start.elapsed());
         assert_eq!(second.notices(), [Notice::Adopted { maps: 20 }]);
         assert_eq!(second.reader().flows().unwrap(), 7);
         let new_program = host.fact("a0").xdp_prog_id.unwrap();
