@@ -15,6 +15,7 @@ pub mod load;
 mod loads;
 pub mod lock;
 pub mod maps;
+pub mod object;
 pub mod pins;
 pub mod preflight;
 pub mod read;

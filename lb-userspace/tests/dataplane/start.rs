@@ -2,7 +2,7 @@
 
 use lb_common::abi::Config;
 use xlb::dataplane::attach::AttachedMode;
-use xlb::dataplane::detach::detach;
+use xlb::dataplane::detach::{detach, detach_dead};
 use xlb::dataplane::error::{LoadError, Notice};
 use xlb::dataplane::load::Options;
 use xlb::dataplane::maps::Maps;
@@ -57,7 +57,10 @@ fn second_daemon_beside_a_running_one_is_refused() {
         let first = host.open(&["a0"]);
         let error = host.try_open(&host.options(&["a0"])).err().unwrap();
         assert!(matches!(error, LoadError::Locked { .. }), "{error}");
+        let error = detach_dead(&host.pin_dir, &host.run_dir).unwrap_err();
+        assert!(matches!(error, LoadError::Locked { .. }), "{error}");
         drop(first);
+        assert_eq!(detach_dead(&host.pin_dir, &host.run_dir).unwrap().interfaces, ["a0"]);
     });
 }
 
