@@ -54,6 +54,10 @@ fn skip(missing: &str) {
 
 impl Host {
     /// Runs `ip` in this thread's network namespace.
+    #[expect(
+        clippy::unused_self,
+        reason = "a host is the proof that this thread has namespaces of its own"
+    )]
     pub(crate) fn ip(&self, args: &str) -> String {
         let done = Command::new("ip").args(args.split(' ')).output().unwrap();
         assert!(done.status.success(), "ip {args}: {}", String::from_utf8_lossy(&done.stderr));
@@ -99,6 +103,10 @@ impl Host {
         }
     }
 
+    #[expect(
+        clippy::unused_self,
+        reason = "a host is the proof that this thread has namespaces of its own"
+    )]
     pub(crate) fn try_open(&self, options: &Options) -> Result<BpfDataplane, LoadError> {
         load::open(OBJECT, options)
     }
