@@ -44,7 +44,7 @@ const REQUESTS: usize = 2;
 const HEALTH_LIMIT: Duration = Duration::from_secs(15);
 
 /// Arguments of `xlb demo`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
     /// How the programs are attached, as in `xlb run`
     #[arg(long, default_value = "xdp")]
