@@ -86,6 +86,10 @@ fn demonstrate(args: &DemoArgs) -> anyhow::Result<()> {
     let outcome = phases(&mut show, &lab, &daemon, &mut first);
     if outcome.is_err() {
         eprintln!("the daemon's log:\n{}", daemon.log());
+        // What the packets met, if the daemon still answers.
+        for arguments in [&["stats"][..], &["stats", "--drops"], &["conns"]] {
+            eprintln!("{}", daemon.xlb(arguments).unwrap_or_else(|error| error.to_string()));
+        }
     }
     outcome?;
     let status = daemon.stop()?;
