@@ -6,9 +6,11 @@
 //!
 //! `wire` ◄ `abi` ◄ `engine`, never the other way. The feature `user` adds what only the host needs and
 //! changes no behaviour.
-#![cfg_attr(not(feature = "user"), no_std)]
+#![cfg_attr(not(any(test, feature = "user")), no_std)]
 #![warn(missing_docs)]
 
 pub mod abi;
 pub mod engine;
+#[cfg(any(test, feature = "host"))]
+pub mod host;
 pub mod wire;

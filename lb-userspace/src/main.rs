@@ -1,3 +1,7 @@
 //! The binary `xlb`: parses the command line and turns the outcome into an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    xlb::cli::dispatch::dispatch(std::env::args_os())
+}

@@ -1,3 +1,19 @@
-//! One file per command.
+//! One file per command, and what they share: arguments, output, exit codes.
+//!
+//! [`command`] is the command line as data, [`dispatch`] calls what was asked for. Nothing outside imports this tree
+//! but the binary.
 
+pub mod command;
+pub mod conns;
 pub mod demo;
+pub mod detach;
+pub mod dispatch;
+pub mod exit;
+pub mod instance;
+pub mod list;
+pub mod output;
+pub mod plan;
+pub mod plan_diff;
+pub mod reload;
+pub mod run_args;
+pub mod stats;

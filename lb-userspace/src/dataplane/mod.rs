@@ -2,6 +2,9 @@
 //!
 //! Only this tree names aya. [`Dataplane`] has a real implementation over pinned maps and a fake one for tests.
 
+pub mod fake;
+pub mod faulty;
+
 use lb_common::abi::{Config, HopId, NextHop, Real, RealId, Service, ServiceKey};
 use lb_common::wire::Addr4;
 

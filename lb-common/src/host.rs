@@ -1,0 +1,380 @@
+//! The engine's tables and packets in ordinary memory: what tests and fuzzers run the engine on.
+//!
+//! Same semantics as the BPF maps: fixed capacities, insert-if-absent, an LRU that throws out its oldest.
+//! Single-threaded; time stands still unless told.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use crate::abi::{
+    Config, ConnState, Flow, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load, NextHop,
+    Notice, REASON_SLOTS, Real, RealCounters, RealId, Service, ServiceId, ServiceKey, Sticky,
+    StickyKey, Tick, limits,
+};
+use crate::engine::tables::{InsertError, LoadChange, Table};
+use crate::engine::{PacketBytes, Scratch, Tables, Verdict, walk};
+use crate::wire::{Addr4, Wire};
+
+/// A frame in a vector, with room in front as XDP has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The bytes from the Ethernet header on.
+    pub bytes: Vec<u8>,
+}
+
+impl PacketBytes for Frame {
+    fn at<T: Wire>(&self, off: usize) -> Option<&T> {
+        let bytes = self.bytes.get(off..off.checked_add(size_of::<T>())?)?;
+        // SAFETY: long enough, alignment 1 and any pattern valid by `Wire`.
+        Some(unsafe { &*bytes.as_ptr().cast::<T>() })
+    }
+
+    fn at_mut<T: Wire>(&mut self, off: usize) -> Option<&mut T> {
+        let bytes = self.bytes.get_mut(off..off.checked_add(size_of::<T>())?)?;
+        // SAFETY: as in `at`, borrowed mutably.
+        Some(unsafe { &mut *bytes.as_mut_ptr().cast::<T>() })
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn grow_front(&mut self, bytes: usize) -> bool {
+        self.bytes.splice(0..0, std::iter::repeat_n(0, bytes));
+        true
+    }
+
+    fn truncate(&mut self, len: usize) -> bool {
+        let fits = len <= self.bytes.len();
+        self.bytes.truncate(len);
+        fits
+    }
+}
+
+/// A flow table. Entries are boxed and never freed, so that a reference outlives a removal as it does in a map.
+#[derive(Default)]
+struct FlowTable {
+    index: HashMap<FlowKey, *mut Flow>,
+    order: VecDeque<FlowKey>,
+    /// Owns every entry ever made.
+    #[expect(clippy::vec_box, reason = "entries must not move when the vector grows")]
+    store: Vec<Box<Flow>>,
+    capacity: usize,
+}
+
+impl FlowTable {
+    fn insert(&mut self, key: &FlowKey, flow: &Flow, evicts: bool) -> Result<(), InsertError> {
+        if self.index.contains_key(key) {
+            return Err(InsertError::Exists);
+        }
+        if self.index.len() >= self.capacity {
+            if !evicts {
+                return Err(InsertError::Full);
+            }
+            while let Some(oldest) = self.order.pop_front() {
+                if self.index.remove(&oldest).is_some() {
+                    break;
+                }
+            }
+        }
+        let mut entry = Box::new(*flow);
+        self.index.insert(*key, &raw mut *entry);
+        self.order.push_back(*key);
+        self.store.push(entry);
+        Ok(())
+    }
+}
+
+/// All maps of xlb.
+pub struct HostTables {
+    now: Cell<Tick>,
+    scratch: RefCell<Scratch>,
+    flows: RefCell<FlowTable>,
+    half_open: RefCell<FlowTable>,
+    /// The element of CONFIG.
+    pub config: Config,
+    /// SERVICES4.
+    pub services: HashMap<ServiceKey, Service>,
+    /// SLOTS.
+    pub slots: Vec<RealId>,
+    /// REALS.
+    pub reals: BTreeMap<RealId, Real>,
+    /// LOCALS4.
+    pub locals: Vec<Addr4>,
+    /// PORTS.
+    pub ports: Vec<u16>,
+    /// IFACES.
+    pub ifaces: HashMap<u32, Iface>,
+    hops: RefCell<BTreeMap<HopId, Box<NextHop>>>,
+    last_hops: RefCell<HashMap<LastHopKey, HopId>>,
+    sticky: RefCell<HashMap<StickyKey, Sticky>>,
+    loads: RefCell<BTreeMap<RealId, (Load, i64)>>,
+    cursors: RefCell<HashMap<ServiceId, u32>>,
+    gauges: RefCell<[u32; Gauge::COUNT as usize]>,
+    reasons: RefCell<Vec<u64>>,
+    counters: RefCell<BTreeMap<RealId, RealCounters>>,
+    icmp_left: Cell<u32>,
+    empty_hop: NextHop,
+}
+
+impl HostTables {
+    /// Empty tables that hold `flows` flows, and as many half-open ones as the kernel's by default.
+    pub fn new(flows: u32) -> Self {
+        let entries = 2 * flows as usize;
+        Self {
+            now: Cell::new(Tick(1_000)),
+            scratch: RefCell::default(),
+            flows: RefCell::new(FlowTable { capacity: entries, ..FlowTable::default() }),
+            half_open: RefCell::new(FlowTable { capacity: 131_072, ..FlowTable::default() }),
+            config: Config { flow_limit: flows, icmp_per_tick: u32::MAX, ..Config::default() },
+            services: HashMap::new(),
+            slots: Vec::new(),
+            reals: BTreeMap::new(),
+            locals: Vec::new(),
+            ports: Vec::new(),
+            ifaces: HashMap::new(),
+            hops: RefCell::default(),
+            last_hops: RefCell::default(),
+            sticky: RefCell::default(),
+            loads: RefCell::default(),
+            cursors: RefCell::default(),
+            gauges: RefCell::default(),
+            reasons: RefCell::new(vec![0; REASON_SLOTS as usize]),
+            counters: RefCell::default(),
+            icmp_left: Cell::new(u32::MAX),
+            empty_hop: NextHop::default(),
+        }
+    }
+
+    /// One packet through the engine, counted as the shells count.
+    pub fn run(&self, frame: &mut Frame, ifindex: u32) -> Verdict {
+        let verdict = walk(frame, self, ifindex);
+        if verdict.slot() != 0 {
+            self.reasons.borrow_mut()[verdict.slot() as usize] += 1;
+        }
+        verdict
+    }
+
+    /// Sets the time.
+    pub fn set_now(&self, now: Tick) {
+        self.now.set(now);
+    }
+
+    /// How many ICMP errors may still be sent.
+    pub fn allow_icmp(&self, errors: u32) {
+        self.icmp_left.set(errors);
+    }
+
+    /// Writes an element of NEXT_HOPS.
+    pub fn set_hop(&self, id: HopId, hop: NextHop) {
+        self.hops.borrow_mut().insert(id, Box::new(hop));
+    }
+
+    /// A copy of a table, in the order of keys.
+    pub fn entries(&self, table: Table) -> Vec<(FlowKey, Flow)> {
+        let table = match table {
+            Table::Flows => self.flows.borrow(),
+            Table::HalfOpen => self.half_open.borrow(),
+        };
+        // SAFETY: entries live as long as the table.
+        let mut all: Vec<_> =
+            table.index.iter().map(|(key, entry)| (*key, unsafe { **entry })).collect();
+        all.sort_by_key(|(key, _)| bytemuck::cast::<FlowKey, [u8; 16]>(*key));
+        all
+    }
+
+    /// An element of REASONS.
+    pub fn reason(&self, slot: u32) -> u64 {
+        self.reasons.borrow()[slot as usize]
+    }
+
+    /// All of REASONS.
+    pub fn reasons(&self) -> Vec<u64> {
+        self.reasons.borrow().clone()
+    }
+
+    /// An element of COUNT_REAL.
+    pub fn counters(&self, id: RealId) -> RealCounters {
+        self.counters.borrow().get(&id).copied().unwrap_or_default()
+    }
+
+    /// Active, inactive and half-open flows of a real server.
+    pub fn load_of(&self, id: RealId) -> (u32, u32, i64) {
+        let (load, half_open) = self.loads.borrow().get(&id).copied().unwrap_or_default();
+        (load.active, load.inactive, half_open)
+    }
+
+    /// A gauge.
+    pub fn gauge(&self, gauge: Gauge) -> u32 {
+        self.gauges.borrow()[gauge as usize]
+    }
+
+    /// How many templates there are.
+    pub fn templates(&self) -> usize {
+        self.sticky.borrow().len()
+    }
+
+    fn table(&self, table: Table) -> &RefCell<FlowTable> {
+        match table {
+            Table::Flows => &self.flows,
+            Table::HalfOpen => &self.half_open,
+        }
+    }
+
+    fn find(&self, table: Table, key: &FlowKey) -> Option<FlowRef<'_>> {
+        let entry = self.table(table).borrow().index.get(key).copied()?;
+        // SAFETY: entries are never freed while the tables live.
+        unsafe { FlowRef::from_raw(entry) }
+    }
+}
+
+impl Tables for HostTables {
+    fn with_scratch<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
+        Some(work(&mut self.scratch.borrow_mut()))
+    }
+
+    fn now(&self) -> Tick {
+        self.now.get()
+    }
+
+    fn config(&self) -> Option<&Config> {
+        Some(&self.config)
+    }
+
+    fn flow(&self, key: &FlowKey) -> Option<FlowRef<'_>> {
+        self.find(Table::Flows, key)
+    }
+
+    fn half_open(&self, key: &FlowKey) -> Option<FlowRef<'_>> {
+        self.find(Table::HalfOpen, key)
+    }
+
+    fn insert(&self, table: Table, key: &FlowKey, flow: &Flow) -> Result<(), InsertError> {
+        self.table(table).borrow_mut().insert(key, flow, table == Table::HalfOpen)
+    }
+
+    fn remove(&self, table: Table, key: &FlowKey) -> bool {
+        self.table(table).borrow_mut().index.remove(key).is_some()
+    }
+
+    fn swap_state(&self, entry: &FlowRef<'_>, from: u32, to: ConnState) -> bool {
+        let same = entry.state() == from;
+        if same {
+            entry.set_state(to);
+        }
+        same
+    }
+
+    fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        self.services.get(key)
+    }
+
+    fn real(&self, id: RealId) -> Option<&Real> {
+        self.reals.get(&id)
+    }
+
+    fn slot(&self, index: u32) -> Option<RealId> {
+        self.slots.get(index as usize).copied()
+    }
+
+    fn next_pick(&self, service: ServiceId) -> Option<u32> {
+        let mut cursors = self.cursors.borrow_mut();
+        let cursor = cursors.entry(service).or_default();
+        *cursor = cursor.wrapping_add(1);
+        Some(cursor.wrapping_sub(1))
+    }
+
+    fn load(&self, id: RealId) -> Option<Load> {
+        let (mut load, half_open) = self.loads.borrow().get(&id).copied().unwrap_or_default();
+        load.inactive += half_open.max(0) as u32;
+        Some(load)
+    }
+
+    fn add_load(&self, id: RealId, change: LoadChange) {
+        let mut loads = self.loads.borrow_mut();
+        let (load, half_open) = loads.entry(id).or_default();
+        load.active = load.active.checked_add_signed(change.active).expect("never below 0 (C-48)");
+        load.inactive =
+            load.inactive.checked_add_signed(change.inactive).expect("never below 0 (C-48)");
+        *half_open += i64::from(change.half_open);
+    }
+
+    fn sticky(&self, key: &StickyKey) -> Option<Sticky> {
+        self.sticky.borrow().get(key).copied()
+    }
+
+    fn put_sticky(&self, key: &StickyKey, value: Sticky) -> bool {
+        self.sticky.borrow_mut().insert(*key, value);
+        true
+    }
+
+    fn hop(&self, id: HopId) -> Option<&NextHop> {
+        if id.0 >= limits::HOPS {
+            return None;
+        }
+        let hops = self.hops.borrow();
+        let Some(hop) = hops.get(&id) else { return Some(&self.empty_hop) };
+        let hop: *const NextHop = &raw const **hop;
+        // SAFETY: boxed, and replaced only by the single thread that also holds the reference; the engine does
+        // not keep one across `put_hop`.
+        Some(unsafe { &*hop })
+    }
+
+    fn put_hop(&self, id: HopId, hop: &NextHop) {
+        self.set_hop(id, *hop);
+    }
+
+    fn last_hop(&self, key: &LastHopKey) -> Option<HopId> {
+        self.last_hops.borrow().get(key).copied()
+    }
+
+    fn put_last_hop(&self, key: &LastHopKey, id: HopId) -> Result<(), InsertError> {
+        self.last_hops.borrow_mut().insert(*key, id);
+        Ok(())
+    }
+
+    fn iface(&self, ifindex: u32) -> Option<&Iface> {
+        self.ifaces.get(&ifindex)
+    }
+
+    fn local(&self, index: u32) -> Option<Addr4> {
+        self.locals.get(index as usize).copied()
+    }
+
+    fn port(&self, index: u32) -> Option<u16> {
+        self.ports.get(index as usize).copied()
+    }
+
+    fn add_gauge(&self, gauge: Gauge, by: i32) -> u32 {
+        let value = &mut self.gauges.borrow_mut()[gauge as usize];
+        let before = *value;
+        *value = value.wrapping_add_signed(by);
+        before
+    }
+
+    fn count_packet(&self, real: RealId, reply: bool, bytes: u16) {
+        let mut counters = self.counters.borrow_mut();
+        let count = counters.entry(real).or_default();
+        if reply {
+            count.out_packets += 1;
+            count.out_bytes += u64::from(bytes);
+        } else {
+            count.in_packets += 1;
+            count.in_bytes += u64::from(bytes);
+        }
+    }
+
+    fn count_connection(&self, real: RealId) {
+        self.counters.borrow_mut().entry(real).or_default().conns += 1;
+    }
+
+    fn notice(&self, notice: Notice) {
+        self.reasons.borrow_mut()[notice.slot() as usize] += 1;
+    }
+
+    fn take_icmp(&self, _now: Tick) -> bool {
+        let left = self.icmp_left.get();
+        self.icmp_left.set(left.saturating_sub(1));
+        left > 0
+    }
+}

@@ -1,0 +1,90 @@
+//! The command line as data.
+
+use clap::{Parser, Subcommand};
+
+use super::conns::ConnsArgs;
+use super::demo::DemoArgs;
+use super::list::ListArgs;
+use super::reload::ReloadArgs;
+use super::stats::StatsArgs;
+
+/// A layer-4 load balancer in XDP that reads keepalived.conf
+#[derive(Clone, Debug, PartialEq, Eq, Parser)]
+#[command(name = "xlb", version, color = clap::ColorChoice::Never, propagate_version = false)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    Reload(ReloadArgs),
+    Stats(StatsArgs),
+    List(ListArgs),
+    Conns(ConnsArgs),
+    Demo(DemoArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, String> {
+        Cli::try_parse_from(line.split_whitespace())
+            .map(|cli| cli.command)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn promised_lines_are_taken() {
+        for line in [
+            "xlb reload --instance west",
+            "xlb stats",
+            "xlb stats --json",
+            "xlb stats --rate --run-dir /r",
+            "xlb stats --drops --json",
+            "xlb list -n",
+            "xlb list --json --pin-dir /p",
+            "xlb conns --json",
+            "xlb conns --client 192.0.2.0/24 --virtual 10.64.1.2:10000 --real :8089 --state established \
+             --proto TCP --limit 10",
+        ] {
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn filters_reach_the_command() {
+        let Command::Conns(args) =
+            parse("xlb conns --client [2001:db8::/64]:80 --limit 3").unwrap()
+        else {
+            panic!("another command")
+        };
+        assert_eq!(args.client.unwrap().to_string(), "[2001:db8::/64]:80");
+        assert_eq!(args.limit, Some(3));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for (line, why) in [
+            ("xlb", "Usage"),
+            ("xlb stats --json --rate", "cannot be used with"),
+            ("xlb stats --rate --drops", "cannot be used with"),
+            ("xlb conns --client nowhere", "`nowhere` is no address"),
+            ("xlb conns --proto icmp", "expected tcp or udp"),
+            ("xlb stats --instance ../x", "letters, digits"),
+            ("xlb top", "unrecognized subcommand"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(why), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! From the command line to the command.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::command::{Cli, Command};
+use super::{conns, demo, exit, list, reload, stats};
+
+/// Parses `args`, the program's name first, and runs what they ask for.
+pub fn dispatch(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match Cli::try_parse_from(args) {
+        Ok(cli) => run(&cli.command),
+        Err(error) => {
+            // Help and version come this way too, for standard output. Code 2 is for configurations.
+            let code = if error.use_stderr() { exit::FAILED } else { exit::OK };
+            let _ = error.print();
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(command: &Command) -> ExitCode {
+    match command {
+        Command::Reload(args) => reload::reload(args),
+        Command::Stats(args) => stats::stats(args),
+        Command::List(args) => list::list(args),
+        Command::Conns(args) => conns::conns(args),
+        Command::Demo(args) => demo::demo(args),
+    }
+}

@@ -1,0 +1,150 @@
+//! How a real server lies in the tables.
+
+use std::net::IpAddr;
+
+use lb_common::abi::{HopState, Method, NextHop, Real, RealFlags, RealId, ServiceId, limits};
+use lb_common::wire::Addr4;
+
+use super::service::{Accepted, AcceptedReal};
+use super::{DesiredReal, Inputs};
+use crate::config::model::{AddressRange, Kind};
+use crate::control::error::ControlError;
+use crate::control::ids::Ids;
+use crate::control::state::Hop;
+
+/// A real server and what the slot table has to know of it.
+pub(super) struct Built {
+    pub(super) real: DesiredReal,
+    /// In IPVS's list: up, or kept with weight 0 by inhibit_on_failure.
+    pub(super) listed: bool,
+    /// Its neighbour answered once, and full-NAT has a source address.
+    pub(super) reachable: bool,
+}
+
+/// IPVS stores weights as `int`.
+const WEIGHT_MAX: i64 = i32::MAX as i64;
+
+/// The tables of a real server.
+pub(super) fn build(
+    inputs: &Inputs<'_>,
+    service: &Accepted<'_>,
+    accepted: &AcceptedReal<'_>,
+    service_id: ServiceId,
+    ids: &mut Ids,
+) -> Result<Built, ControlError> {
+    let server = accepted.server;
+    let method = method(inputs, service, accepted)?;
+    let id = ids.real(accepted.key).map_err(|_| ControlError::TooManyReals {
+        service: service.ident.to_string(),
+        real: accepted.ident.to_string(),
+        limit: limits::REALS,
+    })?;
+    let health = inputs.health.get(&accepted.key);
+    let up = health.is_none_or(|health| health.is_up());
+    let listed = up || server.inhibit_on_failure;
+    let delta = health.map_or(0, |health| health.weight_delta);
+    let hop = next_hop(inputs, accepted, id);
+    let locals = match method {
+        Method::Nat => Vec::new(),
+        Method::FullNat => locals(inputs, service, accepted, id)?,
+    };
+    let reachable = hop.is_some() && (method == Method::Nat || !locals.is_empty());
+    let real = Real {
+        addr: accepted.key.addr,
+        port: accepted.key.port,
+        method: method as u8,
+        flags: RealFlags::USED | if listed { RealFlags::UP } else { 0 },
+        weight: if up { effective_weight(server.weight, delta) } else { 0 },
+        locals_at: 0,
+        locals_len: 0,
+        service: accepted.key.service,
+        service_id,
+    };
+    let real = DesiredReal { id, real, locals, hop: hop.unwrap_or_default() };
+    Ok(Built { real, listed, reachable })
+}
+
+/// The configured weight and what dynamic checks add to it.
+pub(in crate::control) fn effective_weight(weight: u32, delta: i64) -> u32 {
+    i64::from(weight).saturating_add(delta).clamp(0, WEIGHT_MAX) as u32
+}
+
+fn method(
+    inputs: &Inputs<'_>,
+    service: &Accepted<'_>,
+    accepted: &AcceptedReal<'_>,
+) -> Result<Method, ControlError> {
+    match accepted.server.kind {
+        Kind::FullNat => Ok(Method::FullNat),
+        // A server on the clients' side answers them directly, past the translation.
+        _ if inputs.host.interfaces == 1 => Err(ControlError::NatOnOneArm {
+            service: service.ident.to_string(),
+            real: accepted.ident.to_string(),
+        }),
+        _ => Ok(Method::Nat),
+    }
+}
+
+/// Where frames to it go; `None`: that was never known. What the tables say holds until the neighbour is reported.
+fn next_hop(inputs: &Inputs<'_>, accepted: &AcceptedReal<'_>, id: RealId) -> Option<NextHop> {
+    match inputs.hops.get(&accepted.addr) {
+        Some(Hop::Resolved(info)) => Some(info.next_hop()),
+        // It answered once: whether it is still there is for its checks to say.
+        Some(Hop::Lost) => Some(NextHop::default()),
+        Some(Hop::Unresolved) => None,
+        None => {
+            inputs.mirror.hops.get(&id).filter(|hop| hop.state == HopState::Valid as u8).copied()
+        }
+    }
+}
+
+/// The source addresses that full-NAT may use towards it.
+fn locals(
+    inputs: &Inputs<'_>,
+    service: &Accepted<'_>,
+    accepted: &AcceptedReal<'_>,
+    id: RealId,
+) -> Result<Vec<Addr4>, ControlError> {
+    if let Some(ranges) = &service.server.local_addresses {
+        let list = expand(ranges)?;
+        if list.is_empty() {
+            return Err(ControlError::NoLocalAddress {
+                service: service.ident.to_string(),
+                real: accepted.addr,
+            });
+        }
+        return Ok(list);
+    }
+    let source = match inputs.hops.get(&accepted.addr) {
+        Some(Hop::Resolved(info)) => info.source,
+        _ => None,
+    };
+    Ok(match source {
+        Some(source) => vec![Addr4::from(source)],
+        // Not reported (yet, or any more): as it was.
+        None => inputs
+            .mirror
+            .reals
+            .get(&id)
+            .map(|real| inputs.mirror.locals_of(real).to_vec())
+            .unwrap_or_default(),
+    })
+}
+
+/// Every IPv4 address of the ranges, once.
+fn expand(ranges: &[AddressRange]) -> Result<Vec<Addr4>, ControlError> {
+    let ends = |range: &AddressRange| match (range.first, range.last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => {
+            Some((first.to_bits(), last.to_bits()))
+        }
+        _ => None,
+    };
+    let ranges: Vec<(u32, u32)> = ranges.iter().filter_map(ends).collect();
+    let wanted: u64 = ranges.iter().map(|(first, last)| u64::from(last - first) + 1).sum();
+    if wanted > u64::from(super::LOCALS_MAX) {
+        return Err(ControlError::TooManyLocals { wanted, limit: super::LOCALS_MAX });
+    }
+    let mut seen = std::collections::HashSet::new();
+    let numbers = ranges.iter().flat_map(|(first, last)| *first..=*last);
+    Ok(numbers.filter(|n| seen.insert(*n)).map(|n| Addr4(n.to_be_bytes())).collect())
+}

@@ -1,0 +1,87 @@
+//! What is served and what is told about the rest.
+
+use std::net::IpAddr;
+
+use crate::config::model::{
+    AddressRange, Granularity, Kind, Persistence, Protocol, RealServer, Scheduler, ServiceMatch,
+};
+use crate::control::ControlError;
+use crate::control::testing::{World, key, model, real, service};
+use lb_common::abi::{Scheduler as Raw, ServiceFlags};
+
+#[test]
+fn what_this_version_cannot_do_is_left_out_and_told() {
+    let mut v6 = service(80, Scheduler::Rr, vec![real(1, 1)]);
+    v6.service = ServiceMatch::Address { ip: "2001:db8::1".parse().unwrap(), port: 80 };
+    let mut mark = service(80, Scheduler::Rr, vec![real(1, 1)]);
+    mark.service = ServiceMatch::Fwmark { mark: 7, family: None };
+    let mut sctp = service(80, Scheduler::Rr, vec![real(1, 1)]);
+    sctp.protocol = Some(Protocol::Sctp);
+    let direct = RealServer { kind: Kind::Dr, ..real(2, 1) };
+    let mixed = service(80, Scheduler::Lblc, vec![real(1, 1), direct.clone()]);
+    let again = service(80, Scheduler::Rr, vec![real(3, 1)]);
+    let only_dr = service(81, Scheduler::Rr, vec![direct]);
+    let world = World::serving(model(vec![v6, mark, sctp, mixed, again, only_dr]));
+    assert_eq!(world.fake.services.len(), 1);
+    let served = world.fake.services[&key(80)];
+    assert_eq!(served.scheduler, Raw::Wlc as u8);
+    assert_eq!(world.table(80), [1]);
+    let told: Vec<String> =
+        world.state.skipped().iter().map(|s| format!("{}: {}", s.what, s.why)).collect();
+    assert_eq!(told.len(), 8, "{told:#?}");
+    assert!(told.iter().any(|line| line.contains("no scheduler lblc: wlc is used")));
+    assert!(told.iter().any(|line| line.contains("fwmark 7")));
+}
+
+#[test]
+fn persistence_becomes_ticks_rounded_up_and_a_mask() {
+    let mut sticky = service(80, Scheduler::Rr, vec![real(1, 1)]);
+    sticky.persistence = Some(Persistence {
+        timeout: std::time::Duration::from_secs(10),
+        granularity: Granularity::Mask4([255, 255, 255, 0].into()),
+        engine: None,
+    });
+    let world = World::serving(model(vec![sticky]));
+    let service = world.fake.services[&key(80)];
+    assert_eq!(service.sticky_ticks, 40); // 10 s * 4000 / 1024 = 39.06
+    assert_eq!(service.sticky_mask.0, [255, 255, 255, 0]);
+}
+
+#[test]
+fn flags_of_sh_count() {
+    let mut sh = service(80, Scheduler::Sh, vec![real(1, 1), real(2, 0)]);
+    sh.flags = vec!["flag-2".to_owned()];
+    let mut world = World::serving(model(vec![sh.clone()]));
+    assert_eq!(world.fake.services[&key(80)].flags, ServiceFlags::HASH_PORT);
+    assert_eq!(world.table(80).iter().filter(|n| **n == 0).count(), 128);
+    sh.flags = vec!["flag-1".to_owned()];
+    world.configure(model(vec![sh])).unwrap();
+    assert_eq!(world.fake.services[&key(80)].flags, 0);
+    assert_eq!(world.table(80), [1; 256]);
+}
+
+#[test] // K-02
+fn full_nat_takes_its_source_from_the_group_or_from_the_way_there() {
+    let full_nat = RealServer { kind: Kind::FullNat, ..real(1, 1) };
+    let mut config = service(80, Scheduler::Rr, vec![full_nat]);
+    let mut world = World::serving(model(vec![config.clone()]));
+    assert_eq!(world.fake.locals[0].0, [192, 0, 2, 254]);
+
+    let ip = |a, b| IpAddr::V4([198, 51, a, b].into());
+    config.local_addresses = Some(vec![
+        AddressRange { first: ip(100, 254), last: ip(101, 1) },
+        AddressRange { first: ip(100, 255), last: ip(100, 255) },
+    ]);
+    world.configure(model(vec![config.clone()])).unwrap();
+    let real = world.fake.reals[world.id(80, 1).0 as usize];
+    let from = real.locals_at as usize;
+    let list: Vec<_> = world.fake.locals[from..from + real.locals_len as usize].to_vec();
+    assert_eq!(list.iter().map(|a| a.0[3]).collect::<Vec<_>>(), [254, 255, 0, 1]);
+
+    config.local_addresses = Some(vec![AddressRange { first: ip(0, 0), last: ip(255, 255) }]);
+    let error = world.configure(model(vec![config.clone()])).unwrap_err();
+    assert!(matches!(error, ControlError::TooManyLocals { .. }));
+    config.local_addresses = Some(vec![]);
+    let error = world.configure(model(vec![config])).unwrap_err();
+    assert!(matches!(error, ControlError::NoLocalAddress { .. }));
+}

@@ -1,0 +1,209 @@
+//! The committed object in the kernel, with a world in its maps, run packet by packet.
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, DevMapHash, HashMap, MapData, PerCpuArray, PerCpuValues};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use bytemuck::Zeroable;
+use lb_common::abi::{
+    Flow, FlowKey, Gauge, Iface, LastHopKey, Load, NextHop, REASON_SLOTS, RealCounters, RealId,
+    Service, ServiceKey, Sticky, StickyKey, limits, map, program,
+};
+
+use crate::world::{IFINDEX, World};
+
+/// XDP's verdicts as the kernel numbers them.
+pub mod xdp {
+    pub const ABORTED: u32 = 0;
+    pub const DROP: u32 = 1;
+    pub const PASS: u32 = 2;
+    pub const TX: u32 = 3;
+    pub const REDIRECT: u32 = 4;
+}
+
+/// The object that is committed and embedded.
+pub fn object() -> Result<Vec<u8>> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../lb-ebpf/prebuilt/xlb.bpf.o");
+    std::fs::read(path).with_context(|| format!("cannot read {path}; run `cargo xtask ebpf`"))
+}
+
+/// A loaded, unattached data path.
+pub struct Kernel {
+    bpf: Ebpf,
+    /// Maps that the object wants pinned live here, for as long as this value.
+    pins: tempfile::TempDir,
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        // Pins hold the maps, and the mount holds the folder; both go with this value.
+        let _ = nix::mount::umount2(self.pins.path(), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+impl Kernel {
+    /// Loads the object on a private bpffs and fills its maps.
+    pub fn load(world: &World) -> Result<Self> {
+        let pins = tempfile::tempdir()?;
+        nix::mount::mount(
+            Some("bpf"),
+            pins.path(),
+            Some("bpf"),
+            nix::mount::MsFlags::empty(),
+            None::<&str>,
+        )
+        .context("cannot mount a bpffs")?;
+        let bpf = EbpfLoader::new()
+            .default_map_pin_directory(pins.path())
+            .map_max_entries(map::FLOWS4, 2 * world.config.flow_limit)
+            .load(&object()?)?;
+        let mut kernel = Self { bpf, pins };
+        for name in [program::XDP, program::EXPIRE] {
+            let program: &mut Xdp =
+                kernel.bpf.program_mut(name).context("no such program")?.try_into()?;
+            program.load()?;
+        }
+        kernel.fill(world)?;
+        Ok(kernel)
+    }
+
+    fn array<V: aya::Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, V>> {
+        Ok(Array::try_from(self.bpf.map_mut(name).context("no such map")?)?)
+    }
+
+    fn hash<K: aya::Pod, V: aya::Pod>(
+        &mut self,
+        name: &str,
+    ) -> Result<HashMap<&mut MapData, K, V>> {
+        Ok(HashMap::try_from(self.bpf.map_mut(name).context("no such map")?)?)
+    }
+
+    fn fill(&mut self, world: &World) -> Result<()> {
+        self.array(map::CONFIG)?.set(0, world.config, 0)?;
+        for (key, service) in &world.services {
+            self.hash::<ServiceKey, Service>(map::SERVICES4)?.insert(key, service, 0)?;
+        }
+        for (id, real) in &world.reals {
+            self.array(map::REALS)?.set(id.0, *real, 0)?;
+        }
+        for (id, hop) in &world.hops {
+            self.array(map::NEXT_HOPS)?.set(id.hop().0, *hop, 0)?;
+        }
+        for (at, id) in (0..).zip(&world.slots) {
+            self.array::<u32>(map::SLOTS)?.set(at, id.0, 0)?;
+        }
+        for (at, local) in (0..).zip(&world.locals) {
+            self.array::<[u8; 4]>(map::LOCALS4)?.set(at, local.0, 0)?;
+        }
+        for (at, port) in (0..).zip(&world.ports) {
+            self.array::<u32>(map::PORTS)?.set(at, u32::from(*port), 0)?;
+        }
+        self.hash::<u32, Iface>(map::IFACES)?.insert(IFINDEX, world.iface, 0)?;
+        let devices = self.bpf.map_mut(map::DEVICES).context("no devmap")?;
+        DevMapHash::try_from(devices)?.insert(IFINDEX, IFINDEX, None, 0)?;
+        Ok(())
+    }
+
+    /// Back to the world as it was loaded: no flows, no templates, all counters at 0.
+    pub fn reset(&mut self, world: &World) -> Result<()> {
+        for name in [map::FLOWS4, map::HALF_OPEN4] {
+            for (key, _) in self.entries(name)? {
+                self.hash::<FlowKey, Flow>(name)?.remove(&key)?;
+            }
+        }
+        let mut senders = self.hash::<LastHopKey, u32>(map::LAST_HOPS)?;
+        for key in senders.keys().collect::<Result<Vec<_>, _>>()? {
+            let hop = senders.get(&key, 0)?;
+            senders.remove(&key)?;
+            self.array(map::NEXT_HOPS)?.set(hop, NextHop::default(), 0)?;
+            senders = self.hash(map::LAST_HOPS)?;
+        }
+        let mut sticky = self.hash::<StickyKey, Sticky>(map::STICKY4)?;
+        for key in sticky.keys().collect::<Result<Vec<_>, _>>()? {
+            sticky.remove(&key)?;
+        }
+        let cpus =
+            aya::util::nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
+        for (id, _) in &world.reals {
+            self.array(map::LOADS)?.set(id.0, Load::default(), 0)?;
+            self.array(map::HALF_LOADS)?.set(id.0, 0_u32, 0)?;
+            self.array(map::CURSORS)?.set(id.0, 0_u32, 0)?;
+            let counters = self.bpf.map_mut(map::COUNT_REAL).context("no such map")?;
+            let zero = PerCpuValues::try_from(vec![RealCounters::default(); cpus])?;
+            PerCpuArray::try_from(counters)?.set(id.0, zero, 0)?;
+        }
+        for gauge in 0..Gauge::COUNT {
+            self.array(map::GAUGES)?.set(gauge, 0_u32, 0)?;
+        }
+        for slot in 0..REASON_SLOTS {
+            let reasons = self.bpf.map_mut(map::REASONS).context("no such map")?;
+            PerCpuArray::try_from(reasons)?.set(
+                slot,
+                PerCpuValues::try_from(vec![0_u64; cpus])?,
+                0,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// One packet through a program: the verdict, and the bytes it left.
+    pub fn run(&mut self, name: &str, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+        let program: &mut Xdp =
+            self.bpf.program_mut(name).context("no such program")?.try_into()?;
+        let mut out = vec![0; frame.len() + 256];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        let result = program.test_run(options)?;
+        out.truncate(result.data_size_out as usize);
+        Ok((result.return_value, out))
+    }
+
+    /// A flow table's entries, in the order of keys.
+    pub fn entries(&mut self, name: &str) -> Result<Vec<(FlowKey, Flow)>> {
+        let map: HashMap<_, FlowKey, Flow> = self.hash(name)?;
+        let mut all = map.iter().collect::<Result<Vec<_>, _>>()?;
+        all.sort_by_key(|(key, _)| bytemuck::cast::<FlowKey, [u8; 16]>(*key));
+        Ok(all)
+    }
+
+    /// REASONS, summed over the CPUs.
+    pub fn reasons(&self) -> Result<Vec<u64>> {
+        let map: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(self.bpf.map(map::REASONS).context("no such map")?)?;
+        map.iter().map(|values| Ok(values?.iter().sum())).collect()
+    }
+
+    /// COUNT_REAL of one real server, summed over the CPUs.
+    pub fn counters(&self, id: RealId) -> Result<RealCounters> {
+        let map: PerCpuArray<_, RealCounters> =
+            PerCpuArray::try_from(self.bpf.map(map::COUNT_REAL).context("no such map")?)?;
+        let mut sum = RealCounters::zeroed();
+        for count in map.get(&id.0, 0)?.iter() {
+            sum.conns += count.conns;
+            sum.in_packets += count.in_packets;
+            sum.out_packets += count.out_packets;
+            sum.in_bytes += count.in_bytes;
+            sum.out_bytes += count.out_bytes;
+        }
+        Ok(sum)
+    }
+
+    /// LOADS of one real server: active, inactive; and its half-open flows.
+    pub fn load_of(&mut self, id: RealId) -> Result<(u32, u32, u32)> {
+        let load: lb_common::abi::Load = self.array(map::LOADS)?.get(&id.0, 0)?;
+        let half_open: u32 = self.array(map::HALF_LOADS)?.get(&id.0, 0)?;
+        Ok((load.active, load.inactive, half_open))
+    }
+
+    /// Runs the expiry program over keys, in its batches; how many flows it ended.
+    pub fn expire(&mut self, keys: &[FlowKey]) -> Result<u32> {
+        let mut ended = 0;
+        for batch in keys.chunks(limits::EXPIRE_BATCH as usize) {
+            let mut packet = vec![FlowKey::zeroed(); limits::EXPIRE_BATCH as usize];
+            packet[..batch.len()].copy_from_slice(batch);
+            ended += self.run(program::EXPIRE, bytemuck::cast_slice(&packet))?.0;
+        }
+        Ok(ended)
+    }
+}

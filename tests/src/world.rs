@@ -1,0 +1,183 @@
+//! The laboratory of the packet tests: one virtual address, four services, two real servers each.
+
+use std::net::Ipv4Addr;
+
+use lb_common::abi::{
+    Config, ConnState, HopState, Iface, LAYOUT, Method, NextHop, Real, RealFlags, RealId,
+    Scheduler, Service, ServiceId, ServiceKey, Timeouts,
+};
+use lb_common::host::HostTables;
+use lb_common::wire::{Addr4, Mac, Port};
+
+use crate::packets::End;
+
+/// The virtual address of all services.
+pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 64, 1, 2);
+/// TCP, rr, NAT.
+pub const NAT: u16 = 10_000;
+/// TCP, rr, full-NAT.
+pub const FULL_NAT: u16 = 10_001;
+/// TCP, wlc, NAT; the second real server weighs three times the first.
+pub const WLC: u16 = 10_002;
+/// TCP, rr, NAT, persistent.
+pub const STICKY: u16 = 10_003;
+/// TCP with an empty pool.
+pub const EMPTY: u16 = 10_004;
+/// TCP, sh, NAT.
+pub const SH: u16 = 10_005;
+/// TCP, the first real of [`NAT`] again, alone: reverse tuples can clash.
+pub const TWIN: u16 = 10_006;
+/// UDP, rr, NAT.
+pub const DNS: u16 = 53;
+/// UDP, rr, full-NAT.
+pub const UDP_FULL_NAT: u16 = 54;
+
+/// The real servers of every service but [`TWIN`].
+pub const REALS: [End; 2] =
+    [(Ipv4Addr::new(192, 168, 1, 100), 8_089), (Ipv4Addr::new(192, 168, 1, 101), 18_089)];
+/// The full-NAT source address.
+pub const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
+/// The only interface; in BPF_PROG_TEST_RUN packets come from the loopback device.
+pub const IFINDEX: u32 = 1;
+/// Ticks a template lives.
+pub const STICKY_TICKS: u32 = 40;
+
+/// What the daemon would have written.
+pub struct World {
+    pub config: Config,
+    pub services: Vec<(ServiceKey, Service)>,
+    pub reals: Vec<(RealId, Real)>,
+    pub hops: Vec<(RealId, NextHop)>,
+    pub slots: Vec<RealId>,
+    pub locals: Vec<Addr4>,
+    pub ports: Vec<u16>,
+    pub iface: Iface,
+}
+
+/// The address of a real server's link.
+pub const fn real_mac(id: RealId) -> Mac {
+    Mac([2, 0, 0, 0, 1, id.0 as u8])
+}
+
+/// Our own address on the real servers' side.
+pub const INNER_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
+
+impl World {
+    /// The services above, room for `flows` flows.
+    pub fn new(flows: u32) -> Self {
+        let mut world = Self {
+            config: Config {
+                layout: LAYOUT,
+                generation: 1,
+                flow_limit: flows,
+                ports: 64,
+                ticks_per_1024_s: 4_000,
+                icmp_per_tick: 1_000,
+                timeouts: Timeouts::default(),
+            },
+            services: Vec::new(),
+            reals: Vec::new(),
+            hops: Vec::new(),
+            slots: Vec::new(),
+            locals: vec![Addr4::from(LOCAL)],
+            ports: (0..64).map(|n| 20_000 + n * 7 % 64).collect(),
+            iface: Iface { mtu: 1500, flags: 0, pad: 0 },
+        };
+        for (state, ticks) in world.config.timeouts.by_state.iter_mut().enumerate() {
+            *ticks = Timeouts::IPVS_SECONDS[state] * 4;
+        }
+        world.serve(NAT, 6, Scheduler::Cycle, Method::Nat, [1, 1]);
+        world.serve(FULL_NAT, 6, Scheduler::Cycle, Method::FullNat, [1, 1]);
+        world.serve(WLC, 6, Scheduler::Wlc, Method::Nat, [1, 3]);
+        world.serve(STICKY, 6, Scheduler::Cycle, Method::Nat, [1, 1]);
+        world.serve(SH, 6, Scheduler::SourceHash, Method::Nat, [1, 1]);
+        world.serve(DNS, 17, Scheduler::Cycle, Method::Nat, [1, 1]);
+        world.serve(UDP_FULL_NAT, 17, Scheduler::Cycle, Method::FullNat, [1, 1]);
+        world.serve(TWIN, 6, Scheduler::Cycle, Method::Nat, [1, 0]);
+        world.serve(EMPTY, 6, Scheduler::Cycle, Method::Nat, [0, 0]);
+        for (key, service) in &mut world.services {
+            if key.port.get() == STICKY {
+                service.sticky_ticks = STICKY_TICKS;
+                service.sticky_mask = Addr4([255, 255, 255, 0]);
+            }
+        }
+        world
+    }
+
+    fn serve(&mut self, port: u16, proto: u8, how: Scheduler, method: Method, weights: [u32; 2]) {
+        let id = ServiceId(self.services.len() as u32);
+        let key = ServiceKey { addr: VIP.into(), port: Port::new(port), proto, pad: 0 };
+        let slots_at = self.slots.len() as u32;
+        let mut usable = Vec::new();
+        for ((addr, port), weight) in REALS.into_iter().zip(weights) {
+            let real = RealId(self.reals.len() as u32);
+            if weight > 0 {
+                usable.push(real);
+            }
+            self.reals.push((
+                real,
+                Real {
+                    addr: addr.into(),
+                    port: Port::new(port),
+                    method: method as u8,
+                    flags: RealFlags::USED | RealFlags::UP,
+                    weight,
+                    locals_at: 0,
+                    locals_len: 1,
+                    service: key,
+                    service_id: id,
+                },
+            ));
+            let hop = NextHop {
+                dst: real_mac(real),
+                state: HopState::Valid as u8,
+                flags: 0,
+                src: INNER_MAC,
+                mtu: 1500,
+                ifindex: IFINDEX,
+                pad: 0,
+            };
+            self.hops.push((real, hop));
+        }
+        if how == Scheduler::SourceHash {
+            self.slots.extend(usable.iter().cycle().take(256));
+        } else {
+            self.slots.extend(&usable);
+        }
+        let slots_len = self.slots.len() as u32 - slots_at;
+        let service =
+            Service { id, scheduler: how as u8, slots_at, slots_len, ..Service::default() };
+        self.services.push((key, service));
+    }
+
+    /// The id of a service's real server, `index` as in [`REALS`].
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such service.
+    pub fn real(&self, port: u16, index: usize) -> RealId {
+        let at = self.services.iter().position(|(key, _)| key.port.get() == port);
+        RealId((2 * at.expect("a service of this world") + index) as u32)
+    }
+
+    /// The timeout of a state in ticks.
+    pub fn timeout(&self, state: ConnState) -> u32 {
+        self.config.timeouts.of(state)
+    }
+
+    /// Host tables that hold this world.
+    pub fn on_host(&self) -> HostTables {
+        let mut tables = HostTables::new(self.config.flow_limit);
+        tables.config = self.config;
+        tables.services.extend(self.services.iter().copied());
+        tables.reals.extend(self.reals.iter().copied());
+        tables.slots.clone_from(&self.slots);
+        tables.locals.clone_from(&self.locals);
+        tables.ports.clone_from(&self.ports);
+        tables.ifaces.insert(IFINDEX, self.iface);
+        for (real, hop) in &self.hops {
+            tables.set_hop(real.hop(), *hop);
+        }
+        tables
+    }
+}

@@ -1,0 +1,272 @@
+//! The same packets through the engine on the host and the program in the kernel: same bytes, verdict, tables
+//! and counters. Whatever the host tests prove of the engine then holds for the kernel.
+
+use std::cell::RefCell;
+use std::net::Ipv4Addr;
+
+use lb_common::abi::{Flow, FlowKey, Tick, map, program};
+use lb_common::engine::tables::Table;
+use lb_common::engine::{Action, Verdict};
+use lb_common::host::{Frame, HostTables};
+use lb_tests::kernel::{Kernel, xdp};
+use lb_tests::packets::{self, End, Flags};
+use lb_tests::require::{Need, have};
+use lb_tests::world::{self, REALS, VIP, World};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+/// Both data paths over the same world.
+struct Twins {
+    world: World,
+    host: HostTables,
+    kernel: Kernel,
+}
+
+fn code(verdict: Verdict) -> u32 {
+    match verdict.action() {
+        Action::Pass => xdp::PASS,
+        Action::Drop => xdp::DROP,
+        Action::Bounce => xdp::TX,
+        Action::Redirect => xdp::REDIRECT,
+    }
+}
+
+/// Entries without their times, which no two runs share.
+fn timeless(entries: Vec<(FlowKey, Flow)>) -> Vec<(FlowKey, Flow)> {
+    let mut entries = entries;
+    for (_, flow) in &mut entries {
+        flow.stamp = Tick(0);
+        flow.rewrite.opened = Tick(0);
+    }
+    entries
+}
+
+impl Twins {
+    fn new(flows: u32) -> Self {
+        let world = World::new(flows);
+        let kernel = Kernel::load(&world).expect("the object loads");
+        Self { host: world.on_host(), world, kernel }
+    }
+
+    /// One packet through both; the bytes it became.
+    fn send(&mut self, frame: &[u8]) -> (u32, Vec<u8>) {
+        let mut copy = Frame { bytes: frame.to_vec() };
+        let verdict = self.host.run(&mut copy, world::IFINDEX);
+        let (kernel_verdict, kernel_bytes) =
+            self.kernel.run(program::XDP, frame).expect("test run");
+        assert_eq!(code(verdict), kernel_verdict, "verdict of {frame:02x?}: host says {verdict:?}");
+        assert_eq!(copy.bytes, kernel_bytes, "bytes after {verdict:?}");
+        (kernel_verdict, kernel_bytes)
+    }
+
+    /// Nothing has happened yet.
+    fn reset(&mut self) {
+        self.kernel.reset(&self.world).expect("writable");
+        self.host = self.world.on_host();
+    }
+
+    /// Tables and counters of both.
+    fn compare(&mut self) {
+        for (table, name) in [(Table::Flows, map::FLOWS4), (Table::HalfOpen, map::HALF_OPEN4)] {
+            let kernel = timeless(self.kernel.entries(name).expect("readable"));
+            assert_eq!(timeless(self.host.entries(table)), kernel, "{name}");
+        }
+        assert_eq!(self.host.reasons(), self.kernel.reasons().expect("readable"), "reasons");
+        for (id, _) in &self.world.reals {
+            assert_eq!(self.host.counters(*id), self.kernel.counters(*id).expect("readable"));
+            let (active, inactive, half_open) = self.host.load_of(*id);
+            let kernel = self.kernel.load_of(*id).expect("readable");
+            assert_eq!((active, inactive, half_open as u32), kernel, "load of {id:?}");
+        }
+    }
+}
+
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 65, 0, 1);
+
+// P-02, P-05, C-01, C-02
+#[test]
+fn a_connection_of_every_service_is_the_same_on_host_and_in_kernel() {
+    if !have(Need::Bpf) {
+        return;
+    }
+    let mut twins = Twins::new(64);
+    let services =
+        [world::NAT, world::FULL_NAT, world::WLC, world::STICKY, world::SH, world::EMPTY];
+    for (client_port, service) in (40_000..).zip(services.into_iter().cycle().take(24)) {
+        let (client, vip) = ((CLIENT, client_port), (VIP, service));
+        let (verdict, request) = twins.send(&packets::tcp(client, vip, Flags::SYN, b""));
+        if service == world::EMPTY {
+            assert_eq!(verdict, xdp::REDIRECT, "the refusal leaves");
+            continue;
+        }
+        let at_real = packets::take(&request);
+        assert!(REALS.contains(&at_real.to), "{at_real:?}");
+        for flags in [Flags::SYN_ACK, Flags::ACK] {
+            let (_, reply) = twins.send(&packets::tcp(at_real.to, at_real.from, flags, b""));
+            let at_client = packets::take(&reply);
+            assert_eq!((at_client.from, at_client.to), (vip, client));
+            twins.send(&packets::tcp(client, vip, Flags::ACK, b"hello"));
+        }
+        twins.send(&packets::tcp(client, vip, Flags::FIN_ACK, b""));
+        twins.send(&packets::tcp(at_real.to, at_real.from, Flags::FIN_ACK, b""));
+        twins.send(&packets::tcp(client, vip, Flags::SYN, b""));
+    }
+    twins.compare();
+}
+
+#[derive(Clone, Debug)]
+struct Packet {
+    client: u8,
+    client_port: u16,
+    service: usize,
+    reply: bool,
+    flags: u8,
+    ttl: u8,
+    payload: usize,
+    cut: Option<usize>,
+    flip: Option<(usize, u8)>,
+}
+
+fn any_packet() -> impl Strategy<Value = Packet> {
+    (
+        (0..3_u8, 40_000..40_003_u16, 0..10_usize, any::<bool>(), 0..16_u8),
+        (prop_oneof![8 => Just(64_u8), 1 => 0..3_u8], 0..40_usize),
+        (
+            prop::option::weighted(0.05, 14..60_usize),
+            prop::option::weighted(0.1, (0..60_usize, any::<u8>())),
+        ),
+    )
+        .prop_map(
+            |((client, client_port, service, reply, flags), (ttl, payload), (cut, flip))| Packet {
+                client,
+                client_port,
+                service,
+                reply,
+                flags,
+                ttl,
+                payload,
+                cut,
+                flip,
+            },
+        )
+}
+
+const PORTS: [u16; 10] = [
+    world::NAT,
+    world::FULL_NAT,
+    world::WLC,
+    world::STICKY,
+    world::EMPTY,
+    world::SH,
+    world::TWIN,
+    world::DNS,
+    world::UDP_FULL_NAT,
+    9,
+];
+
+impl Packet {
+    /// The frame; a reply answers what the last request of the same client and service became.
+    fn frame(&self, answered: Option<(End, End)>) -> Vec<u8> {
+        let client = (Ipv4Addr::new(10, 65, 0, self.client), self.client_port);
+        let service = PORTS[self.service];
+        let (from, to) = match answered {
+            Some((at_real, from)) if self.reply => (at_real, from),
+            _ => (client, (VIP, service)),
+        };
+        let payload = vec![b'x'; self.payload];
+        let udp = matches!(service, world::DNS | world::UDP_FULL_NAT);
+        let frame = if udp {
+            packets::udp(from, to, &payload)
+        } else {
+            packets::tcp(from, to, Flags::from_bits(self.flags), &payload)
+        };
+        let mut frame = packets::with_ttl(frame, self.ttl);
+        if let Some((at, bits)) = self.flip
+            && at < frame.len()
+        {
+            frame[at] ^= bits;
+        }
+        if let Some(cut) = self.cut {
+            frame.truncate(cut);
+        }
+        frame
+    }
+}
+
+// P-01, P-02, P-03, P-09, P-57, S-28, X-20, I-1 to I-5
+#[test]
+fn any_sequence_of_packets_is_the_same_on_host_and_in_kernel() {
+    if !have(Need::Bpf) {
+        return;
+    }
+    let mut runner =
+        TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });
+    let twins = RefCell::new(Twins::new(8));
+    let sequences = prop::collection::vec(any_packet(), 10..120);
+    runner
+        .run(&sequences, |sequence| {
+            let mut twins = twins.borrow_mut();
+            twins.reset();
+            let mut last = std::collections::HashMap::new();
+            for packet in sequence {
+                let about = (packet.client, packet.client_port, packet.service);
+                let frame = packet.frame(last.get(&about).copied());
+                let (verdict, bytes) = twins.send(&frame);
+                prop_assert_ne!(verdict, xdp::ABORTED);
+                if verdict == xdp::DROP || verdict == xdp::PASS {
+                    prop_assert_eq!(&frame, &bytes, "untouched");
+                }
+                let clean = packet.flip.is_none() && packet.cut.is_none();
+                if verdict == xdp::REDIRECT && clean && PORTS[packet.service] != world::EMPTY {
+                    let taken = packets::take(&bytes);
+                    prop_assert_eq!(taken.ttl, packet.ttl - 1);
+                    if REALS.contains(&taken.to) {
+                        last.insert(about, (taken.to, taken.from));
+                    }
+                }
+            }
+            twins.compare();
+            Ok(())
+        })
+        .expect("both agree");
+}
+
+// C-48, C-50: expiry by the program settles the counters of both directions.
+#[test]
+fn expiry_ends_what_is_over_and_nothing_else() {
+    if !have(Need::Bpf) {
+        return;
+    }
+    let mut world = World::new(64);
+    // Every timeout is over the moment a tick has passed, but for established flows.
+    world.config.timeouts.by_state = [0; lb_common::abi::ConnState::COUNT];
+    world.config.timeouts.by_state[lb_common::abi::ConnState::Established as usize] = u32::MAX / 4;
+    let mut kernel = Kernel::load(&world).expect("the object loads");
+    for port in 0..20 {
+        let (client, vip) = ((CLIENT, 41_000 + port), (VIP, world::NAT));
+        let syn =
+            kernel.run(program::XDP, &packets::tcp(client, vip, Flags::SYN, b"")).expect("run").1;
+        let at_real = packets::take(&syn);
+        let answer = packets::tcp(at_real.to, at_real.from, Flags::SYN_ACK, b"");
+        kernel.run(program::XDP, &answer).expect("run");
+        if port % 2 == 0 {
+            kernel.run(program::XDP, &packets::tcp(client, vip, Flags::ACK, b"")).expect("run");
+        }
+    }
+    assert_eq!(kernel.entries(map::FLOWS4).expect("readable").len(), 20, "ten pairs established");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while !kernel.entries(map::HALF_OPEN4).expect("readable").is_empty() {
+        assert!(std::time::Instant::now() < deadline, "half-open flows are over after a tick");
+        let keys: Vec<_> = [map::FLOWS4, map::HALF_OPEN4]
+            .into_iter()
+            .flat_map(|name| kernel.entries(name).expect("readable"))
+            .map(|(key, _)| key)
+            .collect();
+        kernel.expire(&keys).expect("run");
+    }
+    assert_eq!(kernel.entries(map::FLOWS4).expect("readable").len(), 20, "established flows stay");
+    let loads: Vec<_> = (0..2)
+        .map(|index| kernel.load_of(world.real(world::NAT, index)).expect("readable"))
+        .collect();
+    assert_eq!(loads, [(10, 0, 0), (0, 0, 0)], "every other connection, so all of one real server");
+}
