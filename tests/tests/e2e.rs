@@ -1,6 +1,6 @@
 //! Runs the end-to-end scenarios; `cargo test -p lb-tests --test e2e`.
 
-use lb_tests::require::{Need, have};
+use lb_tests::capability::{Capability, have};
 
 macro_rules! scenarios {
     ($($file:ident: $($scenario:ident),* $(,)?;)*) => { $(
@@ -8,7 +8,7 @@ macro_rules! scenarios {
             $(
                 #[test]
                 fn $scenario() -> anyhow::Result<()> {
-                    if super::have(super::Need::Bpf) && super::have(super::Need::Netns) {
+                    if super::have(&[super::Capability::Bpf, super::Capability::Netns]) {
                         lb_tests::e2e::$file::$scenario()?;
                     }
                     Ok(())

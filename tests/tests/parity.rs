@@ -10,7 +10,7 @@ use lb_common::engine::{Action, Verdict};
 use lb_common::host::{Frame, HostTables};
 use lb_tests::kernel::{Kernel, xdp};
 use lb_tests::packets::{self, End, Flags};
-use lb_tests::require::{Need, have};
+use lb_tests::capability::{Capability, have};
 use lb_tests::world::{self, REALS, VIP, World};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -86,7 +86,7 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 65, 0, 1);
 // P-02, P-05, C-01, C-02
 #[test]
 fn a_connection_of_every_service_is_the_same_on_host_and_in_kernel() {
-    if !have(Need::Bpf) {
+    if !have(&[Capability::Bpf]) {
         return;
     }
     let mut twins = Twins::new(64);
@@ -196,7 +196,7 @@ impl Packet {
 // P-01, P-02, P-03, P-09, P-57, S-28, X-20, I-1 to I-5
 #[test]
 fn any_sequence_of_packets_is_the_same_on_host_and_in_kernel() {
-    if !have(Need::Bpf) {
+    if !have(&[Capability::Bpf]) {
         return;
     }
     let mut runner =
@@ -234,7 +234,7 @@ fn any_sequence_of_packets_is_the_same_on_host_and_in_kernel() {
 // C-48, C-50: expiry by the program settles the counters of both directions.
 #[test]
 fn expiry_ends_what_is_over_and_nothing_else() {
-    if !have(Need::Bpf) {
+    if !have(&[Capability::Bpf]) {
         return;
     }
     let mut world = World::new(64);

@@ -4,6 +4,24 @@
 
 pub mod fake;
 pub mod faulty;
+pub mod attach;
+pub mod batch;
+pub mod bpf;
+pub mod clock;
+pub mod detach;
+pub mod error;
+mod hops;
+pub mod load;
+mod loads;
+pub mod lock;
+pub mod maps;
+pub mod pins;
+pub mod preflight;
+pub mod read;
+pub mod reaper;
+mod shape;
+mod sys;
+pub mod table;
 
 use lb_common::abi::{Config, HopId, NextHop, Real, RealId, Service, ServiceKey};
 use lb_common::wire::Addr4;

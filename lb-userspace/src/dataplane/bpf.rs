@@ -1,0 +1,266 @@
+//! The data path in the kernel: operations on pinned maps, and what they hold.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use lb_common::abi::{HopId, HopState, Load, RealFlags, RealId, map};
+use lb_common::wire::Addr4;
+
+use super::attach::Attachment;
+use super::clock::Clock;
+use super::error::Notice;
+use super::lock::InstanceLock;
+use super::maps::Maps;
+use super::pins::Pins;
+use super::preflight::InterfaceFacts;
+use super::read::Reader;
+use super::reaper::Reaper;
+use super::table::{TableError, possible_cpus};
+use super::{Dataplane, MapOp, Snapshot};
+
+/// An operation of a plan that failed; those before it are done.
+#[derive(Debug, thiserror::Error)]
+#[error("operation {index} ({operation}): {source}")]
+pub struct ApplyError {
+    /// Index in the plan.
+    pub index: usize,
+    /// Which kind.
+    pub operation: &'static str,
+    #[source]
+    pub source: TableError,
+}
+
+/// What went wrong with the tables.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error("cannot read back: {0}")]
+    Read(#[from] TableError),
+}
+
+/// A running instance. Holds its lock; dropping it leaves the data path forwarding.
+pub struct BpfDataplane {
+    pins: Pins,
+    maps: Maps,
+    clock: Clock,
+    expire: Arc<OwnedFd>,
+    attached: Vec<Attachment>,
+    notices: Vec<Notice>,
+    _lock: InstanceLock,
+}
+
+impl BpfDataplane {
+    pub(super) fn new(
+        pins: Pins,
+        maps: Maps,
+        clock: Clock,
+        expire: OwnedFd,
+        attached: Vec<Attachment>,
+        notices: Vec<Notice>,
+        lock: InstanceLock,
+    ) -> Self {
+        Self { pins, maps, clock, expire: Arc::new(expire), attached, notices, _lock: lock }
+    }
+
+    /// Which interfaces forward, and where the program runs.
+    pub fn attached(&self) -> &[Attachment] {
+        &self.attached
+    }
+
+    /// What the operator should know about the start.
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
+    }
+
+    /// The programs' clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The pin directory.
+    pub fn pin_dir(&self) -> &Path {
+        self.pins.root()
+    }
+
+    /// What the tables can hold; adopted ones may differ from what was asked for.
+    pub fn capacity(&self) -> Capacity {
+        self.maps.capacity()
+    }
+
+    /// Bytes of kernel memory that the tables take.
+    pub fn memory(&self) -> u64 {
+        self.maps.memory()
+    }
+
+    /// Takes note of an interface's new MTU. The interface must be one of those attached.
+    pub fn put_interface(&self, facts: &InterfaceFacts) -> Result<(), TableError> {
+        self.maps.put_interface(facts)
+    }
+
+    /// A handle for reading on other threads.
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.maps.clone(), self.clock.clone())
+    }
+
+    /// A reaper for a thread of its own.
+    pub fn reaper(&self) -> Reaper {
+        Reaper::new(self.maps.clone(), self.clock.clone(), Arc::clone(&self.expire))
+    }
+}
+
+/// Capacities in flows and templates, not in entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// `Config::flow_limit`: half of FLOWS4.
+    pub flows: u32,
+    pub half_open: u32,
+    pub templates: u32,
+}
+
+impl Maps {
+    /// What the tables can hold.
+    pub fn capacity(&self) -> Capacity {
+        Capacity {
+            flows: self.flows.capacity() / 2,
+            half_open: self.half_open.capacity() / 2,
+            templates: self.sticky.capacity(),
+        }
+    }
+
+    /// Bytes by the kernel's account, measured: a hash entry takes 48 bytes, its key and value, and a bucket head
+    /// of 16; an array its values alone.
+    pub fn memory(&self) -> u64 {
+        let hash = |entries: u32, key: u64, value: u64| {
+            u64::from(entries) * (48 + key.next_multiple_of(8) + value.next_multiple_of(8) + 16)
+        };
+        let array = |entries: u32, value: u64| u64::from(entries) * value.next_multiple_of(8);
+        // A machine that does not tell its CPUs has at least one.
+        let cpus = possible_cpus().unwrap_or(1) as u64;
+        hash(self.flows.capacity(), 16, 48)
+            + hash(self.half_open.capacity(), 16, 48)
+            + hash(self.sticky.capacity(), 8, 8)
+            + hash(self.services.capacity(), 8, 32)
+            + hash(self.last_hops.capacity(), 12, 4)
+            + array(self.slots.capacity(), 4)
+            + array(self.reals.capacity(), 32)
+            + array(self.loads.capacity(), 8)
+            + array(self.half_loads.capacity(), 4)
+            + array(self.next_hops.capacity(), 24)
+            + array(self.locals.capacity(), 4)
+            + array(self.ports.capacity(), 4)
+            + cpus * array(self.reasons.capacity(), 8)
+            + cpus * array(self.real_counters.capacity(), 40)
+    }
+
+    fn apply_one(&self, op: &MapOp) -> Result<(), TableError> {
+        match op {
+            MapOp::PutReal { id, real } => self.reals.put(&id.0, real),
+            MapOp::PutHop { id, hop } => self.next_hops.put(&id.0, hop),
+            MapOp::PutLocals { at, addresses } => {
+                put_run(*at, addresses, |index, address| self.locals.put(&index, address))
+            }
+            MapOp::PutSlots { at, slots } => {
+                put_run(*at, slots, |index, real| self.slots.put(&index, &real.0))
+            }
+            // One update: slot table, scheduler and flags change together.
+            MapOp::PutService { key, service } => self.services.put(key, service),
+            MapOp::RemoveService { key } => self.services.remove(key).map(drop),
+            MapOp::ResetReal { id } => {
+                self.loads.put(&id.0, &Load::default())?;
+                self.half_loads.put(&id.0, &0)?;
+                self.real_counters.reset(id.0)
+            }
+            MapOp::PutPorts { ports } => {
+                put_run(0, ports, |index, port| self.ports.put(&index, &u32::from(*port)))
+            }
+            MapOp::PutConfig(config) => self.config.put(&0, config),
+        }
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, TableError> {
+        let mut snapshot = Snapshot { config: self.config()?, ..Snapshot::default() };
+        self.services.for_each(|key, service| snapshot.services.push((*key, *service)))?;
+        self.reals.for_each(|&id, real| {
+            if real.flags & RealFlags::USED != 0 {
+                snapshot.reals.push((RealId(id), *real));
+            }
+        })?;
+        self.next_hops.for_each(|&id, hop| {
+            if hop.state != HopState::Unresolved as u8 {
+                snapshot.hops.push((HopId(id), *hop));
+            }
+        })?;
+        let mut tables = snapshot
+            .services
+            .iter()
+            .map(|(_, service)| (service.slots_at, service.slots_len))
+            .filter(|&(_, len)| len > 0)
+            .collect::<Vec<_>>();
+        tables.sort_unstable();
+        tables.dedup();
+        for (at, len) in tables {
+            // Indices past the end of SLOTS were never written by us; they end the table.
+            let slots = (at..at.saturating_add(len))
+                .map_while(|index| self.slots.get(&index).transpose())
+                .map(|slot| slot.map(RealId))
+                .collect::<Result<Vec<_>, _>>()?;
+            snapshot.slots.push((at, slots));
+        }
+        let locals_end = snapshot
+            .reals
+            .iter()
+            .filter(|(_, real)| real.locals_len > 0)
+            .map(|(_, real)| real.locals_at.saturating_add(real.locals_len))
+            .max()
+            .unwrap_or(0);
+        snapshot.locals = (0..locals_end.min(self.locals.capacity()))
+            .map_while(|index| self.locals.get(&index).transpose())
+            .collect::<Result<Vec<Addr4>, _>>()?;
+        Ok(snapshot)
+    }
+}
+
+/// Writes a run of array elements from `at` on.
+fn put_run<T>(
+    at: u32,
+    values: &[T],
+    put: impl Fn(u32, &T) -> Result<(), TableError>,
+) -> Result<(), TableError> {
+    (at..=u32::MAX).zip(values).try_for_each(|(index, value)| put(index, value))
+}
+
+/// The word for an operation in messages.
+fn name(op: &MapOp) -> &'static str {
+    match op {
+        MapOp::PutReal { .. } => map::REALS,
+        MapOp::PutHop { .. } => map::NEXT_HOPS,
+        MapOp::PutLocals { .. } => map::LOCALS4,
+        MapOp::PutSlots { .. } => map::SLOTS,
+        MapOp::PutService { .. } => "put in SERVICES4",
+        MapOp::RemoveService { .. } => "remove from SERVICES4",
+        MapOp::ResetReal { .. } => "reset of LOADS, HALF_LOADS and COUNT_REAL",
+        MapOp::PutPorts { .. } => map::PORTS,
+        MapOp::PutConfig(_) => map::CONFIG,
+    }
+}
+
+impl Dataplane for BpfDataplane {
+    type Error = DataplaneError;
+
+    fn apply(&mut self, ops: &[MapOp]) -> Result<(), DataplaneError> {
+        for (index, op) in ops.iter().enumerate() {
+            self.maps.apply_one(op).map_err(|source| ApplyError {
+                index,
+                operation: name(op),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, DataplaneError> {
+        Ok(self.maps.snapshot()?)
+    }
+}

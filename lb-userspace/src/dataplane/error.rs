@@ -1,0 +1,152 @@
+//! Why the host refuses to carry the programs, in sentences that end with the way out.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::table::TableError;
+
+/// A start that did not happen. Nothing is left attached or pinned that was not there before.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(
+        "this process lacks {missing}; hint: run it as root, or give the binary the right: \
+         `setcap cap_net_admin,cap_bpf,cap_perfmon+ep $(command -v xlb)`"
+    )]
+    Capability { missing: &'static str },
+
+    #[error("no interface `{name}` here; hint: there are {there} (`ip link`)")]
+    NoInterface { name: String, there: String },
+
+    #[error("no interface given; hint: name at least one with `--iface`")]
+    NoInterfaces,
+
+    #[error("interface `{name}` is down; hint: `ip link set dev {name} up`")]
+    InterfaceDown { name: String },
+
+    #[error(
+        "the MTU of `{name}` ({mtu}) is too large for XDP in the driver `{driver}`; \
+         hint: `ip link set dev {name} mtu {limit}`, or `--mode xdp-generic`"
+    )]
+    Mtu { name: String, mtu: u32, driver: String, limit: u32 },
+
+    #[error(
+        "interface `{name}` already runs XDP program {program}, which is not xlb's; \
+         hint: `bpftool prog show id {program}` tells what it is, `ip link set dev {name} xdp off` removes it"
+    )]
+    ForeignProgram { name: String, program: u32 },
+
+    #[error(
+        "interface `{name}` merges packets before XDP sees them (LRO); hint: `ethtool -K {name} lro off`"
+    )]
+    Lro { name: String },
+
+    #[error(
+        "driver `{driver}` of `{name}` has no XDP support of its own; hint: `--mode xdp-generic`"
+    )]
+    NoNativeXdp { name: String, driver: String },
+
+    #[error("cannot attach to `{name}` in mode {mode}: {source}{hint}")]
+    Attach { name: String, mode: &'static str, source: io::Error, hint: &'static str },
+
+    #[error("{dir} is not on a BPF file system; hint: `mount -t bpf bpf {mount_at}`")]
+    NotBpffs { dir: PathBuf, mount_at: PathBuf },
+
+    #[error(
+        "pin directory {dir}: a BPF file system takes no dots in names; hint: `--pin-dir` or `--instance` without dots"
+    )]
+    DottedPinDir { dir: PathBuf },
+
+    #[error("cannot {action} {path}: {source}")]
+    File { action: &'static str, path: PathBuf, source: io::Error },
+
+    #[error(
+        "another daemon (pid {pid}) runs this instance and holds {path}; \
+         hint: stop it, or start another one with `--instance NAME`"
+    )]
+    Locked { pid: String, path: PathBuf },
+
+    #[error(
+        "the pins in {dir} are of another version of xlb: {detail}; \
+         hint: `xlb detach` removes them (and every flow), then start again"
+    )]
+    OtherLayout { dir: PathBuf, detail: String },
+
+    #[error("the kernel does not take the maps and programs: {source}{hint}")]
+    Object { source: Box<aya::EbpfError>, hint: &'static str },
+
+    #[error(
+        "the kernel does not take program {name}: {source}; hint: this is a bug of xlb or a kernel older than 5.15"
+    )]
+    Program { name: &'static str, source: Box<aya::programs::ProgramError> },
+
+    #[error(
+        "the embedded object has no {kind} {name}; hint: this is a bug of xlb, please report it"
+    )]
+    Incomplete { kind: &'static str, name: &'static str },
+
+    #[error("cannot tell the kernel's clock rate: {source}")]
+    Clock { source: io::Error },
+
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+impl LoadError {
+    pub(super) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { action, path, source }
+    }
+
+    /// The exit code of a command that ends with this: always "the host refuses".
+    pub const fn exit_code(&self) -> u8 {
+        3
+    }
+}
+
+/// Something worth telling the operator about a start that did happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// `--mode auto`: the driver has no XDP of its own.
+    FellBackToGeneric { interface: String, driver: String },
+    /// A table that was pinned with another size than asked for keeps its size.
+    KeptCapacity { map: String, asked: u32, kept: u32 },
+    /// The interface of a pinned link had been deleted; attached afresh.
+    SeveredLink { interface: String },
+    /// A pinned link followed its interface to a new name.
+    RenamedLink { from: String, to: String },
+    /// An interface that is no longer listed was detached.
+    Detached { interface: String },
+    /// An interface was attached afresh because another mode was asked for.
+    ModeChanged { interface: String },
+    /// Pins of an earlier daemon were taken over.
+    Adopted { maps: usize },
+}
+
+impl std::fmt::Display for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::FellBackToGeneric { interface, driver } => write!(
+                f,
+                "driver `{driver}` of `{interface}` has no XDP support: attached in generic mode, which is several times slower"
+            ),
+            Self::KeptCapacity { map, asked, kept } => write!(
+                f,
+                "{map} stays at {kept} entries ({asked} asked for): it holds live flows; `xlb detach` first, to start with another size"
+            ),
+            Self::SeveredLink { interface } => {
+                write!(f, "`{interface}` had been deleted and made again: attached afresh")
+            }
+            Self::RenamedLink { from, to } => write!(f, "`{from}` is now called `{to}`"),
+            Self::Detached { interface } => {
+                write!(f, "detached from `{interface}`, which is no longer listed")
+            }
+            Self::ModeChanged { interface } => {
+                write!(f, "attached to `{interface}` afresh: another mode was asked for")
+            }
+            Self::Adopted { maps } => write!(f, "took over {maps} pinned maps with their flows"),
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Start: probe, adopt or create the maps, load the programs, attach.
+//!
+//! Whatever this run has pinned is unpinned again if it does not come through; what an earlier one left is
+//! only changed by the last step, link by link.
+
+use std::collections::HashSet;
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use aya::{Ebpf, EbpfLoader};
+use lb_common::abi::{Config, Iface, LAYOUT, NextHop, map, program};
+
+use super::attach::{self, attached_links, attached_programs};
+use super::bpf::BpfDataplane;
+use super::clock::{self, Clock};
+use super::error::{LoadError, Notice};
+use super::lock::InstanceLock;
+use super::maps::Maps;
+use super::pins::Pins;
+use super::preflight::{self, InterfaceFacts, Mode};
+use super::shape;
+use super::sys;
+use super::table::TableError;
+
+/// What to start, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// On a BPF file system.
+    pub pin_dir: PathBuf,
+    /// For the lock.
+    pub run_dir: PathBuf,
+    /// `--iface`.
+    pub interfaces: Vec<String>,
+    /// Every interface of this network namespace.
+    pub facts: Vec<InterfaceFacts>,
+    pub mode: Mode,
+    /// Established flows that the table shall hold; two entries each.
+    pub flows: u32,
+    /// Half-open flows; two entries each.
+    pub half_open: u32,
+    /// Persistence templates.
+    pub templates: u32,
+}
+
+impl Options {
+    /// Entries of the maps whose size is the operator's choice.
+    fn capacities(&self) -> [(&'static str, u32); 3] {
+        [
+            (map::FLOWS4, self.flows.saturating_mul(2).max(2)),
+            (map::HALF_OPEN4, self.half_open.saturating_mul(2).max(256)),
+            (map::STICKY4, self.templates.max(1)),
+        ]
+    }
+}
+
+/// Names of the pinned programs: in the object, and as a pin.
+const PROGRAMS: [(&str, &str); 3] =
+    [(program::XDP, "xdp"), (program::EXPIRE, "expire"), (program::CLOCK, "clock")];
+
+/// Starts the data path of an instance or takes over what an earlier daemon left. `object` is the kernel object,
+/// aligned to 4 bytes (`aya::include_bytes_aligned`).
+pub fn open(object: &[u8], options: &Options) -> Result<BpfDataplane, LoadError> {
+    preflight::host(&options.pin_dir)?;
+    let lock = InstanceLock::acquire(&options.run_dir)?;
+    let ours = attached_programs(&options.pin_dir);
+    let interfaces =
+        preflight::interfaces(&options.interfaces, &options.facts, options.mode, |id| {
+            ours.contains(&id)
+        })?;
+    let created = Created::begin(&options.pin_dir)?;
+    let dataplane = start(object, options, &interfaces, lock)?;
+    created.keep();
+    Ok(dataplane)
+}
+
+fn start(
+    object: &[u8],
+    options: &Options,
+    interfaces: &[InterfaceFacts],
+    lock: InstanceLock,
+) -> Result<BpfDataplane, LoadError> {
+    let pins = Pins::new(&options.pin_dir);
+    let mut notices = Vec::new();
+    let shapes = shape::of_object(object, &pins)?;
+    let capacities = options.capacities();
+    let found = shape::check_pins(&pins, &shapes, &capacities, &mut notices)?;
+    if found.maps > 0 {
+        notices.push(Notice::Adopted { maps: found.maps });
+    }
+    let shift = shift(&pins, shapes.hz, found.config)?;
+    let mut ebpf = load(object, &pins, &capacities, shift)?;
+    for (name, _) in PROGRAMS {
+        shape::load_program(&mut ebpf, name)?;
+    }
+
+    let maps = Maps::open(&options.pin_dir)?;
+    if found.config.is_none() {
+        let ticks_per_1024_s = clock::ticks_per_1024_s(shapes.hz, shift);
+        maps.config.put(&0, &Config { layout: LAYOUT, ticks_per_1024_s, ..Config::default() })?;
+    }
+    for facts in interfaces {
+        maps.put_interface(facts)?;
+    }
+    let xdp = program_mut(&mut ebpf, program::XDP)?;
+    let attached = attach::attach_all(&pins, xdp, interfaces, options.mode, &mut notices)?;
+    maps.keep_interfaces(interfaces)?;
+    pin_programs(&mut ebpf, &pins)?;
+
+    let clock = sys::open_pin(&pins.progs().join("clock"))
+        .map_err(LoadError::file("open", pins.progs().join("clock")))?;
+    let expire = sys::open_pin(&pins.progs().join("expire"))
+        .map_err(LoadError::file("open", pins.progs().join("expire")))?;
+    let clock = Clock::new(clock, shapes.hz, shift);
+    Ok(BpfDataplane::new(pins, maps, clock, expire, attached, notices, lock))
+}
+
+/// How far the programs shift jiffies. Stamps in adopted maps are in the ticks of whoever wrote them.
+fn shift(pins: &Pins, hz: u32, adopted: Option<Config>) -> Result<u32, LoadError> {
+    match adopted.map(|config| config.ticks_per_1024_s) {
+        None | Some(0) => Ok(clock::shift_for(hz)),
+        Some(ticks) => (0..32)
+            .find(|&shift| clock::ticks_per_1024_s(hz, shift) == ticks)
+            .ok_or_else(|| LoadError::OtherLayout {
+                dir: pins.root().to_owned(),
+                detail: format!(
+                    "its clock has {ticks} ticks in 1,024 s, which no shift of {hz} Hz gives"
+                ),
+            }),
+    }
+}
+
+/// Creates or adopts the maps under their pins and relocates the programs.
+fn load(
+    object: &[u8],
+    pins: &Pins,
+    capacities: &[(&'static str, u32)],
+    shift: u32,
+) -> Result<Ebpf, LoadError> {
+    let folder = pins.maps();
+    let mut loader = EbpfLoader::new();
+    loader.default_map_pin_directory(&folder);
+    for &(name, entries) in capacities {
+        loader.map_max_entries(name, entries);
+    }
+    loader.override_global(program::TICK_SHIFT, &shift, true);
+    loader.load(object).map_err(shape::object_error)
+}
+
+fn program_mut<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut aya::programs::Xdp, LoadError> {
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(LoadError::Incomplete { kind: "program", name })
+}
+
+/// Pins the programs, over those of an earlier run.
+fn pin_programs(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), LoadError> {
+    for (name, pin) in PROGRAMS {
+        let path = pins.progs().join(pin);
+        let aside = pins.progs().join(format!("{pin}%25new"));
+        // Left by a run that was killed between these two steps.
+        if aside.exists() {
+            std::fs::remove_file(&aside).map_err(LoadError::file("remove", &aside))?;
+        }
+        program_mut(ebpf, name)?.pin(&aside).map_err(|error| {
+            let number = shape::errno(&error);
+            let error = number.map_or_else(
+                || std::io::Error::other(error.to_string()),
+                std::io::Error::from_raw_os_error,
+            );
+            LoadError::file("pin", &aside)(error)
+        })?;
+        std::fs::rename(&aside, &path).map_err(LoadError::file("rename", &aside))?;
+    }
+    Ok(())
+}
+
+impl Maps {
+    /// Lets frames in and out by an interface: IFACES and DEVICES.
+    pub(super) fn put_interface(&self, facts: &InterfaceFacts) -> Result<(), TableError> {
+        // veth swallows XDP_TX unless its peer runs an XDP program: frames leave it through DEVICES always.
+        let flags = if facts.driver == "veth" { 0 } else { NextHop::TX };
+        // An IPv4 packet is no longer than that, whatever the interface takes.
+        let mtu = u16::try_from(facts.mtu).unwrap_or(u16::MAX);
+        self.ifaces.put(&facts.ifindex, &Iface { mtu, flags, ..Iface::default() })?;
+        self.devices.put(&facts.ifindex, &[facts.ifindex, 0])
+    }
+
+    /// Removes all other interfaces.
+    fn keep_interfaces(&self, interfaces: &[InterfaceFacts]) -> Result<(), TableError> {
+        let mut gone = HashSet::new();
+        let mut note = |ifindex: u32| {
+            if !interfaces.iter().any(|facts| facts.ifindex == ifindex) {
+                gone.insert(ifindex);
+            }
+        };
+        self.devices.for_each(|&ifindex, _| note(ifindex))?;
+        self.ifaces.for_each(|&ifindex, _| note(ifindex))?;
+        for ifindex in gone {
+            self.devices.remove(&ifindex)?;
+            self.ifaces.remove(&ifindex)?;
+        }
+        Ok(())
+    }
+}
+
+/// Remembers what was pinned before this run and takes the rest away unless told to keep it. K-27
+struct Created {
+    pins: Pins,
+    before: HashSet<PathBuf>,
+    /// By id: a link's pin may be renamed with its interface.
+    links: HashSet<u32>,
+    folders: Vec<PathBuf>,
+    kept: bool,
+}
+
+impl Created {
+    fn begin(pin_dir: &Path) -> Result<Self, LoadError> {
+        let pins = Pins::new(pin_dir);
+        let before = pins.all().map_err(LoadError::file("list", pin_dir))?.into_iter().collect();
+        let links = attached_links(pin_dir);
+        let mut created = Self { pins, before, links, folders: Vec::new(), kept: false };
+        let missing = pin_dir
+            .ancestors()
+            .take_while(|folder| !folder.exists())
+            .map(Path::to_owned)
+            .collect::<Vec<_>>();
+        let pins = created.pins.clone();
+        for folder in missing.into_iter().rev().chain([pins.maps(), pins.progs(), pins.links()]) {
+            if !folder.exists() {
+                // S-09: nobody but the owner gets at the tables.
+                std::fs::DirBuilder::new()
+                    .mode(0o700)
+                    .create(&folder)
+                    .map_err(LoadError::file("create", &folder))?;
+                created.folders.push(folder);
+            }
+        }
+        Ok(created)
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        // Already failing; what cannot be removed is told by the next start.
+        for path in self.pins.all().unwrap_or_default() {
+            if path.starts_with(self.pins.links()) {
+                let Ok(fd) = sys::open_pin(&path) else { continue };
+                if sys::link_info(fd.as_fd()).is_ok_and(|info| self.links.contains(&info.id)) {
+                    continue;
+                }
+                let _ = sys::detach_link(fd.as_fd());
+            } else if self.before.contains(&path) {
+                continue;
+            }
+            let _ = std::fs::remove_file(&path);
+        }
+        for folder in self.folders.iter().rev() {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! All pinned maps of an instance, typed by the layout in `lb_common::abi`.
+
+use std::path::Path;
+
+use lb_common::abi::{
+    Config, Flow, FlowKey, Gauge, Iface, LastHopKey, Load, NextHop, Real, RealCounters, Service,
+    ServiceKey, Sticky, StickyKey, map,
+};
+use lb_common::wire::Addr4;
+
+use super::pins::Pins;
+use super::table::{PerCpu, Table, TableError};
+
+/// Handles of every map that the daemon or a tool touches. Cloning shares the descriptors.
+#[derive(Clone)]
+pub struct Maps {
+    pub flows: Table<FlowKey, Flow>,
+    pub half_open: Table<FlowKey, Flow>,
+    pub services: Table<ServiceKey, Service>,
+    pub slots: Table<u32, u32>,
+    pub reals: Table<u32, Real>,
+    pub loads: Table<u32, Load>,
+    pub half_loads: Table<u32, u32>,
+    pub next_hops: Table<u32, NextHop>,
+    pub last_hops: Table<LastHopKey, u32>,
+    pub sticky: Table<StickyKey, Sticky>,
+    pub locals: Table<u32, Addr4>,
+    pub ports: Table<u32, u32>,
+    pub config: Table<u32, Config>,
+    pub gauges: Table<u32, u32>,
+    pub ifaces: Table<u32, Iface>,
+    /// The values are `struct bpf_devmap_val`: an ifindex and, here always, no program.
+    pub devices: Table<u32, [u32; 2]>,
+    pub reasons: PerCpu<u64>,
+    pub real_counters: PerCpu<RealCounters>,
+}
+
+impl Maps {
+    /// Opens the pins of an instance.
+    pub fn open(pin_dir: &Path) -> Result<Self, TableError> {
+        let maps = &Pins::new(pin_dir).maps();
+        Ok(Self {
+            flows: Table::open(maps, map::FLOWS4)?,
+            half_open: Table::open(maps, map::HALF_OPEN4)?,
+            services: Table::open(maps, map::SERVICES4)?,
+            slots: Table::open(maps, map::SLOTS)?,
+            reals: Table::open(maps, map::REALS)?,
+            loads: Table::open(maps, map::LOADS)?,
+            half_loads: Table::open(maps, map::HALF_LOADS)?,
+            next_hops: Table::open(maps, map::NEXT_HOPS)?,
+            last_hops: Table::open(maps, map::LAST_HOPS)?,
+            sticky: Table::open(maps, map::STICKY4)?,
+            locals: Table::open(maps, map::LOCALS4)?,
+            ports: Table::open(maps, map::PORTS)?,
+            config: Table::open(maps, map::CONFIG)?,
+            gauges: Table::open(maps, map::GAUGES)?,
+            ifaces: Table::open(maps, map::IFACES)?,
+            devices: Table::open(maps, map::DEVICES)?,
+            reasons: PerCpu::open(maps, map::REASONS)?,
+            real_counters: PerCpu::open(maps, map::COUNT_REAL)?,
+        })
+    }
+
+    /// CONFIG as it stands.
+    pub fn config(&self) -> Result<Config, TableError> {
+        Ok(self.config.get(&0)?.unwrap_or_default())
+    }
+
+    /// An element of GAUGES.
+    pub fn gauge(&self, gauge: Gauge) -> Result<u32, TableError> {
+        Ok(self.gauges.get(&(gauge as u32))?.unwrap_or(0))
+    }
+}

@@ -1,0 +1,237 @@
+//! What must be true of the host before anything is touched. Pure, but for [`host`]; facts about interfaces come
+//! from `node`.
+
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{FsType, statfs};
+
+use super::error::LoadError;
+
+/// What `node` knows of one interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceFacts {
+    pub name: String,
+    pub ifindex: u32,
+    pub mtu: u32,
+    /// Administratively up (`IFF_UP`).
+    pub up: bool,
+    /// As `ethtool -i` says; empty where there is none.
+    pub driver: String,
+    /// Whether large-receive-offload is on.
+    pub lro: bool,
+    /// `IFLA_XDP_PROG_ID`.
+    pub xdp_prog_id: Option<u32>,
+    /// Whether that program runs in generic mode (`IFLA_XDP_ATTACHED` is `XDP_ATTACHED_SKB`).
+    pub xdp_generic: bool,
+}
+
+/// How the programs shall be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver; generic where the driver has no XDP.
+    #[default]
+    Auto,
+    /// In the driver or not at all.
+    Xdp,
+    /// By the network stack, on any interface.
+    XdpGeneric,
+}
+
+/// The largest MTU at which veth takes a program that knows no fragments (measured on 6.18; drivers/net/veth.c).
+const VETH_MTU: u32 = 3506;
+
+/// The interfaces called `names`, each fit to carry a program. `ours` tells whether a program is one of the
+/// instance's own.
+pub fn interfaces(
+    names: &[String],
+    there: &[InterfaceFacts],
+    mode: Mode,
+    ours: impl Fn(u32) -> bool,
+) -> Result<Vec<InterfaceFacts>, LoadError> {
+    if names.is_empty() {
+        return Err(LoadError::NoInterfaces);
+    }
+    // K-28: all of them are looked up before any other fault is told.
+    let wanted = names
+        .iter()
+        .map(|name| {
+            there.iter().find(|facts| &facts.name == name).ok_or_else(|| LoadError::NoInterface {
+                name: name.clone(),
+                there: there
+                    .iter()
+                    .map(|facts| format!("`{}`", facts.name))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    for facts in &wanted {
+        interface(facts, mode, &ours)?;
+    }
+    Ok(wanted.into_iter().cloned().collect())
+}
+
+/// Whether one interface is fit.
+fn interface(
+    facts: &InterfaceFacts,
+    mode: Mode,
+    ours: impl Fn(u32) -> bool,
+) -> Result<(), LoadError> {
+    let name = || facts.name.clone();
+    if !facts.up {
+        return Err(LoadError::InterfaceDown { name: name() });
+    }
+    // K-24
+    if let Some(program) = facts.xdp_prog_id.filter(|&id| !ours(id)) {
+        return Err(LoadError::ForeignProgram { name: name(), program });
+    }
+    if facts.lro {
+        return Err(LoadError::Lro { name: name() });
+    }
+    if mode != Mode::XdpGeneric && facts.driver == "veth" && facts.mtu > VETH_MTU {
+        return Err(LoadError::Mtu {
+            name: name(),
+            mtu: facts.mtu,
+            driver: facts.driver.clone(),
+            limit: VETH_MTU,
+        });
+    }
+    Ok(())
+}
+
+/// Capabilities of this process and the file system of the pins; mounts it where that is what everybody does.
+pub fn host(pin_dir: &Path) -> Result<(), LoadError> {
+    let status = std::fs::read_to_string("/proc/self/status")
+        .map_err(LoadError::file("read", "/proc/self/status"))?;
+    capabilities(&status)?;
+    bpffs(pin_dir)
+}
+
+/// Numbers of linux/capability.h.
+const NET_ADMIN: u32 = 12;
+const SYS_ADMIN: u32 = 21;
+const PERFMON: u32 = 38;
+const BPF: u32 = 39;
+
+/// Whether the effective set in `/proc/self/status` suffices.
+fn capabilities(status: &str) -> Result<(), LoadError> {
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0);
+    let has = |capability: u32| effective >> capability & 1 == 1;
+    // Before Linux 5.8 SYS_ADMIN was both of the others, and it still is.
+    let needed = [
+        ("CAP_NET_ADMIN", has(NET_ADMIN)),
+        ("CAP_BPF", has(BPF) || has(SYS_ADMIN)),
+        ("CAP_PERFMON", has(PERFMON) || has(SYS_ADMIN)),
+    ];
+    match needed.into_iter().find(|(_, there)| !there) {
+        Some((missing, _)) => Err(LoadError::Capability { missing }),
+        None => Ok(()),
+    }
+}
+
+/// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
+const BPF_FS: FsType = FsType(0xcafe_4a11);
+
+/// Where a BPF file system is mounted by custom.
+const CUSTOMARY: &str = "/sys/fs/bpf";
+
+/// Makes sure that `pin_dir` is, or can be made, on a BPF file system. K-26
+fn bpffs(pin_dir: &Path) -> Result<(), LoadError> {
+    let parent = existing_ancestor(pin_dir);
+    if is_bpffs(&parent) {
+        // The file system's own rule (kernel/bpf/inode.c, bpf_lookup); said before the kernel says EPERM.
+        let below = pin_dir.strip_prefix(&parent).unwrap_or(pin_dir);
+        if below.as_os_str().as_encoded_bytes().contains(&b'.') {
+            return Err(LoadError::DottedPinDir { dir: pin_dir.to_owned() });
+        }
+        return Ok(());
+    }
+    let not_there = || LoadError::NotBpffs {
+        dir: pin_dir.to_owned(),
+        mount_at: pin_dir.parent().unwrap_or(pin_dir).to_owned(),
+    };
+    // As bpftool does: mount it at the customary place if nobody has.
+    if pin_dir.starts_with(CUSTOMARY) && parent == Path::new(CUSTOMARY) {
+        mount(Some("bpf"), CUSTOMARY, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
+            .map_err(|_| not_there())?;
+        return bpffs(pin_dir);
+    }
+    Err(not_there())
+}
+
+fn existing_ancestor(path: &Path) -> PathBuf {
+    path.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// Whether `path` lies on a BPF file system.
+pub fn is_bpffs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|stat| stat.filesystem_type() == BPF_FS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(name: &str) -> InterfaceFacts {
+        InterfaceFacts {
+            name: name.into(),
+            ifindex: 7,
+            mtu: 1500,
+            up: true,
+            driver: "veth".into(),
+            ..InterfaceFacts::default()
+        }
+    }
+
+    fn refusal(facts: InterfaceFacts, mode: Mode) -> String {
+        let name = facts.name.clone();
+        interfaces(&[name], &[facts], mode, |id| id == 5)
+            .map_or_else(|e| e.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn each_unfit_interface_is_refused_with_the_command_that_mends_it() {
+        // K-24, K-28
+        let cases = [
+            (InterfaceFacts { up: false, ..facts("a") }, "ip link set dev a up"),
+            (InterfaceFacts { xdp_prog_id: Some(9), ..facts("a") }, "ip link set dev a xdp off"),
+            (InterfaceFacts { lro: true, ..facts("a") }, "ethtool -K a lro off"),
+            (InterfaceFacts { mtu: 9000, ..facts("a") }, "ip link set dev a mtu 3506"),
+        ];
+        for (facts, command) in cases {
+            let refused = refusal(facts, Mode::Auto);
+            assert!(refused.contains(command), "{refused}");
+        }
+        assert_eq!(refusal(facts("a"), Mode::Auto), "");
+        assert_eq!(refusal(InterfaceFacts { xdp_prog_id: Some(5), ..facts("a") }, Mode::Xdp), "");
+        assert_eq!(refusal(InterfaceFacts { mtu: 9000, ..facts("a") }, Mode::XdpGeneric), "");
+    }
+
+    #[test]
+    fn missing_interface_is_refused_with_those_that_are_there() {
+        // K-28
+        let there = [facts("eth0"), facts("lan")];
+        let refused =
+            interfaces(&["eth0".into(), "wan".into()], &there, Mode::Auto, |_| false).unwrap_err();
+        let text = refused.to_string();
+        assert!(text.contains("`wan`") && text.contains("`eth0`, `lan`"), "{text}");
+        assert_eq!(refused.exit_code(), 3);
+    }
+
+    #[test]
+    fn first_missing_capability_is_named() {
+        let status = |bits: u64| format!("Name:\tx\nCapEff:\t{bits:016x}\nCapBnd:\t0\n");
+        let all = 1 << NET_ADMIN | 1 << BPF | 1_u64 << PERFMON;
+        capabilities(&status(all)).unwrap();
+        capabilities(&status(1 << NET_ADMIN | 1 << SYS_ADMIN)).unwrap();
+        for (without, name) in [(NET_ADMIN, "NET_ADMIN"), (BPF, "CAP_BPF"), (PERFMON, "PERFMON")] {
+            let refused = capabilities(&status(all & !(1 << without))).unwrap_err().to_string();
+            assert!(refused.contains(name) && refused.contains("setcap"), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What runs through the tables: counters summed over CPUs, loads, connections.
+//!
+//! A handle that is cheap to clone and usable on any thread, also in a process that only finds the pins.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use lb_common::abi::{
+    Config, Flow, FlowKey, Gauge, Load, REASON_SLOTS, RealCounters, RealId, ServiceKey, Sticky,
+    StickyKey, Tick,
+};
+
+use super::bpf::Capacity;
+use super::clock::{self, Clock};
+use super::error::LoadError;
+use super::maps::Maps;
+use super::pins::Pins;
+use super::shape;
+use super::table::{PerCpu, Table, TableError};
+
+/// Reads the tables of an instance.
+#[derive(Clone)]
+pub struct Reader {
+    maps: Maps,
+    clock: Clock,
+}
+
+/// A connection: a primary entry and its twin.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnRow {
+    /// The client's tuple towards the virtual server.
+    pub key: FlowKey,
+    pub flow: Flow,
+    /// The other direction; absent where the pair has lost it.
+    pub twin: Option<Flow>,
+    /// Whether the real server has not answered yet.
+    pub half_open: bool,
+    /// How long it lives without another packet.
+    pub remaining: Duration,
+}
+
+/// A persistence template.
+#[derive(Clone, Copy, Debug)]
+pub struct TemplateRow {
+    pub key: StickyKey,
+    pub sticky: Sticky,
+    /// The service; absent where it was removed.
+    pub service: Option<ServiceKey>,
+    pub remaining: Duration,
+}
+
+/// Connections of a real server now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RealLoad {
+    /// What IPVS counts as active.
+    pub active: u32,
+    /// Half-open ones apart.
+    pub inactive: u32,
+    pub half_open: u32,
+}
+
+impl Reader {
+    pub(super) fn new(maps: Maps, clock: Clock) -> Self {
+        Self { maps, clock }
+    }
+
+    /// Opens the pins of an instance that another process runs.
+    pub fn open(pin_dir: &Path) -> Result<Self, LoadError> {
+        let maps = Maps::open(pin_dir)?;
+        let path = Pins::new(pin_dir).progs().join("clock");
+        let program = shape::open_if_there(&path)?
+            .ok_or_else(|| LoadError::file("open", &path)(std::io::ErrorKind::NotFound.into()))?;
+        let config = maps.config()?;
+        let clock =
+            Clock::of_config(program, &config).map_err(|source| LoadError::Clock { source })?;
+        Ok(Self { maps, clock })
+    }
+
+    /// CONFIG.
+    pub fn config(&self) -> Result<Config, TableError> {
+        self.maps.config()
+    }
+
+    /// What the tables can hold.
+    pub fn capacity(&self) -> Capacity {
+        self.maps.capacity()
+    }
+
+    /// The programs' clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Counters of real servers, summed over the CPUs, in the order asked for.
+    pub fn real_counters(&self, reals: &[RealId]) -> Result<Vec<RealCounters>, TableError> {
+        reals.iter().map(|real| sum_counters(&self.maps.real_counters, real.0)).collect()
+    }
+
+    /// Packets for each entry of REASONS.
+    pub fn reasons(&self) -> Result<[u64; REASON_SLOTS as usize], TableError> {
+        let mut sums = [0; REASON_SLOTS as usize];
+        for (index, sum) in (0..REASON_SLOTS).zip(&mut sums) {
+            *sum = self.maps.reasons.get(index)?.iter().fold(0, |sum: u64, n| sum.wrapping_add(*n));
+        }
+        Ok(sums)
+    }
+
+    /// Connections of real servers now, in the order asked for.
+    pub fn loads(&self, reals: &[RealId]) -> Result<Vec<RealLoad>, TableError> {
+        reals
+            .iter()
+            .map(|real| {
+                let Load { active, inactive } = self.maps.loads.get(&real.0)?.unwrap_or_default();
+                let half_open = self.maps.half_loads.get(&real.0)?.unwrap_or(0);
+                Ok(RealLoad { active, inactive, half_open })
+            })
+            .collect()
+    }
+
+    /// Connections in FLOWS4 now, by the program's own count.
+    pub fn flows(&self) -> Result<u32, TableError> {
+        self.maps.gauge(Gauge::Flows)
+    }
+
+    /// Calls `visit` for each connection until it breaks, half-open ones last.
+    pub fn conns(
+        &self,
+        mut visit: impl FnMut(ConnRow) -> ControlFlow<()>,
+    ) -> Result<(), TableError> {
+        let (config, now) = (self.maps.config()?, self.now()?);
+        let mut stopped = false;
+        for (table, half_open) in [(&self.maps.flows, false), (&self.maps.half_open, true)] {
+            if stopped {
+                break;
+            }
+            let mut failed = None;
+            table.walk(|key, flow| {
+                if flow.rewrite.is_reply() {
+                    return ControlFlow::Continue(());
+                }
+                let twin = match table.get(&flow.rewrite.twin()) {
+                    Ok(twin) => twin,
+                    Err(error) => {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                };
+                let remaining = clock::span(ticks_left(&config, flow, twin.as_ref(), now), &config);
+                let flow = visit(ConnRow { key: *key, flow: *flow, twin, half_open, remaining });
+                stopped = flow.is_break();
+                flow
+            })?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` for each persistence template until it breaks.
+    pub fn templates(
+        &self,
+        mut visit: impl FnMut(TemplateRow) -> ControlFlow<()>,
+    ) -> Result<(), TableError> {
+        let (config, now) = (self.maps.config()?, self.now()?);
+        let mut services = HashMap::new();
+        self.maps.services.for_each(|key, service| {
+            services.insert(service.id, (*key, service.sticky_ticks));
+        })?;
+        self.maps.sticky.walk(|key, sticky| {
+            let service = services.get(&key.service);
+            let ticks =
+                service.map_or(0, |&(_, life)| life.saturating_sub(now.since(sticky.stamp)));
+            visit(TemplateRow {
+                key: *key,
+                sticky: *sticky,
+                service: service.map(|&(key, _)| key),
+                remaining: clock::span(ticks, &config),
+            })
+        })
+    }
+
+    /// Templates there are; a walk.
+    pub fn count_templates(&self) -> Result<u32, TableError> {
+        count(&self.maps.sticky)
+    }
+
+    /// Half-open flows there are; a walk.
+    pub fn count_half_open(&self) -> Result<u32, TableError> {
+        let mut primaries = 0;
+        self.maps.half_open.for_each(|_, flow| primaries += u32::from(!flow.rewrite.is_reply()))?;
+        Ok(primaries)
+    }
+
+    fn now(&self) -> Result<Tick, TableError> {
+        self.clock.now_tick().map_err(|source| TableError {
+            map: lb_common::abi::program::CLOCK,
+            action: "run",
+            source,
+        })
+    }
+}
+
+impl Clock {
+    /// The clock that a daemon measured, for a process that only has the maps.
+    fn of_config(program: std::os::fd::OwnedFd, config: &Config) -> std::io::Result<Self> {
+        use std::os::fd::AsFd;
+        let hz = clock::measure_hz(program.as_fd())?;
+        let shift = (0..32)
+            .find(|&shift| clock::ticks_per_1024_s(hz, shift) == config.ticks_per_1024_s)
+            .unwrap_or_else(|| clock::shift_for(hz));
+        Ok(Self::new(program, hz, shift))
+    }
+}
+
+/// Ticks that a pair has left: it is as young as the younger of its two.
+pub(super) fn ticks_left(config: &Config, flow: &Flow, twin: Option<&Flow>, now: Tick) -> u32 {
+    let life = flow.conn_state().map_or(0, |state| config.timeouts.of(state));
+    let idle = |flow: &Flow| now.since(flow.stamp);
+    let idle = twin.map_or(idle(flow), |twin| idle(flow).min(idle(twin)));
+    life.saturating_sub(idle)
+}
+
+fn count<K: bytemuck::Pod, V: bytemuck::Pod>(table: &Table<K, V>) -> Result<u32, TableError> {
+    let mut entries = 0;
+    table.for_each(|_, _| entries += 1)?;
+    Ok(entries)
+}
+
+fn sum_counters(counters: &PerCpu<RealCounters>, index: u32) -> Result<RealCounters, TableError> {
+    let mut sum = RealCounters::default();
+    for one in counters.get(index)? {
+        sum.conns = sum.conns.wrapping_add(one.conns);
+        sum.in_packets = sum.in_packets.wrapping_add(one.in_packets);
+        sum.out_packets = sum.out_packets.wrapping_add(one.out_packets);
+        sum.in_bytes = sum.in_bytes.wrapping_add(one.in_bytes);
+        sum.out_bytes = sum.out_bytes.wrapping_add(one.out_bytes);
+    }
+    Ok(sum)
+}
