@@ -8,7 +8,7 @@ use super::client::{VIP, ask};
 use super::config::SAMPLE;
 use super::refusal::nothing_attached;
 
-/// SIGTERM: exit code 0, programs detached, pins gone.
+/// SIGTERM: exit code 0, programs detached, pins gone. // K-25
 pub fn a_clean_stop_leaves_nothing() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let mut daemon = bed.start(SAMPLE)?;
