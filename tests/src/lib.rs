@@ -2,6 +2,8 @@
 
 /// What this machine can do, and the rule for skipping what it cannot.
 pub mod capability;
+/// The cases of the configuration language, and keepalived's own opinion of them.
+pub mod conformance;
 /// End to end: client, director and real servers in namespaces, real sockets.
 pub mod e2e;
 /// The committed object, loaded into the kernel and run by BPF_PROG_TEST_RUN.

@@ -1,6 +1,6 @@
 //! The first packet of a flow: service, persistence, schedule, record, send.
 
-use super::pair::{self, Pair};
+use super::pair;
 use super::rewrite::{self, Tuple, way};
 use super::slow::{self, Scratch};
 use super::tables::{InsertError, LoadChange, Table};
@@ -33,7 +33,7 @@ pub fn new_flow<P: PacketBytes, T: Tables>(
     let real = tables.real(id).ok_or(Verdict::drop(DropReason::BadMapValue))?;
     // All that could stop the packet comes before the record: a flow that cannot send its first packet is none.
     let way_in = way(tables, id.hop(), &scratch.seen)?;
-    let way_back = client_hop(packet, tables, scratch.ifindex)?;
+    let way_back = client_hop(packet, tables, scratch)?;
     begin(service, real, id, way_back, scratch);
     claim(tables, real, scratch)?;
     match pair::complete(tables, &scratch.pair) {
@@ -141,7 +141,7 @@ fn claim_for_nat<T: Tables>(tables: &T, real: &Real, scratch: &mut Scratch) -> S
         match pair::claim_reply(tables, &mut scratch.pair, scratch.now) {
             Ok(()) => return Ok(()),
             Err(InsertError::Full) => return Err(Verdict::drop(DropReason::HalfOpenFull)),
-            Err(InsertError::Exists) => make_way(tables, &scratch.pair),
+            Err(InsertError::Exists) => make_way(tables, scratch),
         }
         tries += 1;
     }
@@ -157,7 +157,8 @@ pub(super) fn port_of(real: &Real, key: &FlowKey) -> Port {
 /// Clears a reply tuple that stands in the way of a new flow of the same client: a half-open orphan of the very
 /// same flow, or a connection that has ended.
 #[inline(always)]
-fn make_way<T: Tables>(tables: &T, pair: &Pair) {
+fn make_way<T: Tables>(tables: &T, scratch: &mut Scratch) {
+    let pair = &scratch.pair;
     if let Some(orphan) = tables.half_open(&pair.reply_key)
         && orphan.rewrite().twin() == pair.request_key
     {
@@ -167,9 +168,9 @@ fn make_way<T: Tables>(tables: &T, pair: &Pair) {
         && let Some(state) = ConnState::from_raw(old.state())
         && tcp_state::may_be_reused(state)
     {
-        let primary_key = old.rewrite().twin();
-        if let Some(primary) = tables.flow(&primary_key) {
-            pair::end(tables, &primary_key, &primary, state);
+        scratch.twin = old.rewrite().twin();
+        if let Some(primary) = tables.flow(&scratch.twin) {
+            pair::end(tables, &scratch.twin, &pair.reply_key, &primary, state);
         }
     }
 }
@@ -183,15 +184,16 @@ const HOP_TRIES: u32 = 8;
 pub(super) fn client_hop<P: PacketBytes, T: Tables>(
     packet: &P,
     tables: &T,
-    ifindex: u32,
+    scratch: &mut Scratch,
 ) -> Step<HopId> {
     let eth: &Ethernet = packet.at(0).ok_or(Verdict::pass(PassReason::Truncated))?;
+    let ifindex = scratch.ifindex;
     let key = LastHopKey { ifindex, mac: eth.src(), pad: [0; 2] };
     if let Some(id) = tables.last_hop(&key) {
         return Ok(id);
     }
     let iface = tables.iface(ifindex).ok_or(Verdict::drop(DropReason::BadMapValue))?;
-    let hop = NextHop {
+    scratch.hop = NextHop {
         dst: eth.src(),
         state: HopState::Valid as u8,
         flags: NextHop::LEARNED | iface.flags,
@@ -209,15 +211,13 @@ pub(super) fn client_hop<P: PacketBytes, T: Tables>(
         if slot.state != HopState::Unresolved as u8 {
             continue;
         }
-        tables.put_hop(id, &hop);
+        tables.put_hop(id, &scratch.hop);
         return match tables.put_last_hop(&key, id) {
             Ok(()) => Ok(id),
-            Err(InsertError::Full) => {
-                tables.put_hop(id, &NextHop::default());
-                Err(Verdict::drop(DropReason::NextHopsFull))
-            }
-            Err(InsertError::Exists) => {
-                tables.put_hop(id, &NextHop::default());
+            // Full, or another CPU has just learned the same sender: then there is its slot.
+            Err(_) => {
+                scratch.hop = NextHop::default();
+                tables.put_hop(id, &scratch.hop);
                 tables.last_hop(&key).ok_or(Verdict::drop(DropReason::NextHopsFull))
             }
         };

@@ -70,7 +70,8 @@ fn judge_flow<T: Tables>(
     let twin_key = rewrite.twin();
     let twin = tables.flow(&twin_key);
     let reply = rewrite.is_reply();
-    let (primary_key, primary) = if reply { (&twin_key, twin) } else { (key, Some(*entry)) };
+    let (request_key, reply_key) = if reply { (&twin_key, key) } else { (key, &twin_key) };
+    let primary = if reply { twin } else { Some(*entry) };
     let Some(primary) = primary else {
         // A reply entry whose primary is gone serves nobody.
         tables.remove(Table::Flows, key);
@@ -79,7 +80,7 @@ fn judge_flow<T: Tables>(
     let Some(state) = ConnState::from_raw(primary.state()) else { return false };
     let stamp = later(entry.stamp(), twin.map(|other| other.stamp()));
     if is_over(config, state, stamp, now) {
-        return pair::end(tables, primary_key, &primary, state);
+        return pair::end(tables, request_key, reply_key, &primary, state);
     }
     // The other direction is alive: this entry is as young as it, and need not be looked at again so soon.
     entry.touch(stamp);

@@ -143,13 +143,13 @@ fn settle<T: Tables>(tables: &T, rewrite: &FlowRewrite, before: ConnState, after
 /// How often a compare-and-swap is tried before the packet goes on without it: the other CPU's change stands.
 const SWAPS: u32 = 3;
 
-/// Brings the pair of `entry` (in FLOWS4) to the state after a segment. A primary that has vanished is left to
-/// the daemon's sweep.
+/// Brings the pair of `entry` (in FLOWS4) to the state after a segment. `twin_key`: the other direction's key. A
+/// primary that has vanished is left to the daemon's sweep.
 #[inline(always)]
-pub fn advance<T: Tables>(tables: &T, entry: &FlowRef<'_>, seen: &Seen) {
+pub fn advance<T: Tables>(tables: &T, entry: &FlowRef<'_>, twin_key: &FlowKey, seen: &Seen) {
     let rewrite = entry.rewrite();
     let reply = rewrite.is_reply();
-    let twin = tables.flow(&rewrite.twin());
+    let twin = tables.flow(twin_key);
     let primary = if reply { twin } else { Some(*entry) };
     let copy = if reply { Some(*entry) } else { twin };
     let Some(primary) = primary else { return };
@@ -174,15 +174,19 @@ pub fn advance<T: Tables>(tables: &T, entry: &FlowRef<'_>, seen: &Seen) {
 /// Ends a pair of FLOWS4 by its primary: claims it, settles the counters, removes both entries. `false`: another
 /// did, or its state moved on meanwhile.
 #[inline(always)]
-pub fn end<T: Tables>(tables: &T, key: &FlowKey, primary: &FlowRef<'_>, from: ConnState) -> bool {
+pub fn end<T: Tables>(
+    tables: &T,
+    request_key: &FlowKey,
+    reply_key: &FlowKey,
+    primary: &FlowRef<'_>,
+    from: ConnState,
+) -> bool {
     if !tables.swap_state(primary, from as u32, ConnState::Dead) {
         return false;
     }
-    let rewrite = primary.rewrite();
-    settle(tables, rewrite, from, ConnState::Dead);
-    let twin = rewrite.twin();
+    settle(tables, primary.rewrite(), from, ConnState::Dead);
     tables.add_gauge(Gauge::Flows, -1);
-    tables.remove(Table::Flows, &twin);
-    tables.remove(Table::Flows, key);
+    tables.remove(Table::Flows, reply_key);
+    tables.remove(Table::Flows, request_key);
     true
 }

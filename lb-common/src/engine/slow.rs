@@ -7,7 +7,7 @@
 use super::pair::{self, Pair};
 use super::tables::{LoadChange, Table};
 use super::{PacketBytes, Seen, Step, Tables, Verdict, admit, rewrite, tcp_state};
-use crate::abi::{ConnState, DropReason, FlowRef, Notice, Tick};
+use crate::abi::{ConnState, DropReason, FlowKey, FlowRef, NextHop, Notice, Tick};
 use crate::wire::tcp::TcpFlags;
 
 /// A packet on the slow path and room to work on it. Lives in a per-CPU map: the stack has 512 bytes.
@@ -24,6 +24,10 @@ pub struct Scratch {
     pub verdict: Verdict,
     /// The flow that is being made.
     pub pair: Pair,
+    /// Key of the other direction of a flow that was found.
+    pub twin: FlowKey,
+    /// The way back that is being learned.
+    pub hop: NextHop,
 }
 
 impl Scratch {
@@ -49,23 +53,25 @@ fn decide<P: PacketBytes, T: Tables>(
     tables: &T,
     scratch: &mut Scratch,
 ) -> Step<Verdict> {
-    let seen = &scratch.seen;
-    if let Some(entry) = tables.flow(&seen.key) {
+    if let Some(entry) = tables.flow(&scratch.seen.key) {
+        let seen = &scratch.seen;
+        scratch.twin = entry.rewrite().twin();
         match ConnState::from_raw(entry.state()) {
             None => return Err(Verdict::drop(DropReason::BadMapValue)),
             Some(ConnState::Dead) => {}
             Some(state) if opens_again(&entry, seen, state) => {
-                pair::end(tables, &seen.key, &entry, state);
+                pair::end(tables, &seen.key, &scratch.twin, &entry, state);
             }
             Some(_) => {
-                pair::advance(tables, &entry, seen);
+                pair::advance(tables, &entry, &scratch.twin, seen);
                 return follow(packet, tables, &entry, scratch);
             }
         }
-    } else if let Some(entry) = tables.half_open(&seen.key) {
+    } else if let Some(entry) = tables.half_open(&scratch.seen.key) {
+        scratch.twin = entry.rewrite().twin();
         let state = ConnState::from_raw(entry.state()).unwrap_or(ConnState::None);
-        if opens_again(&entry, seen, state) {
-            forget(tables, &entry, seen);
+        if opens_again(&entry, &scratch.seen, state) {
+            forget(tables, &entry, scratch);
         } else {
             if entry.rewrite().is_reply() {
                 answered(tables, &entry, scratch)?;
@@ -100,10 +106,10 @@ pub(super) fn follow<P: PacketBytes, T: Tables>(
 
 /// Removes a half-open pair by its request entry.
 #[inline(always)]
-fn forget<T: Tables>(tables: &T, entry: &FlowRef<'_>, seen: &Seen) {
-    let (twin, real) = (entry.rewrite().twin(), entry.rewrite().real);
-    tables.remove(Table::HalfOpen, &twin);
-    if tables.remove(Table::HalfOpen, &seen.key) {
+fn forget<T: Tables>(tables: &T, entry: &FlowRef<'_>, scratch: &Scratch) {
+    let real = entry.rewrite().real;
+    tables.remove(Table::HalfOpen, &scratch.twin);
+    if tables.remove(Table::HalfOpen, &scratch.seen.key) {
         tables.add_load(real, LoadChange { active: 0, inactive: 0, half_open: -1 });
     }
 }
@@ -124,7 +130,7 @@ fn answered<T: Tables>(tables: &T, entry: &FlowRef<'_>, scratch: &mut Scratch) -
         return Ok(());
     };
     entry.set_state(state);
-    if let Some(twin) = tables.half_open(&reply.twin()) {
+    if let Some(twin) = tables.half_open(&scratch.twin) {
         twin.set_state(state);
         twin.touch(scratch.now);
     }
@@ -143,13 +149,13 @@ fn asked_again<P: PacketBytes, T: Tables>(
     let third = entry.state() == ConnState::SynAck as u32
         && flags.any(TcpFlags::ACK)
         && !flags.any(TcpFlags::SYN | TcpFlags::RST);
-    let twin = tables.half_open(&entry.rewrite().twin());
+    let twin = tables.half_open(&scratch.twin);
     if scratch.seen.is_tcp() && !third && twin.is_some() {
         return Ok(());
     }
     let hop = match twin {
         Some(twin) => twin.rewrite().hop,
-        None => admit::client_hop(packet, tables, scratch.ifindex)?,
+        None => admit::client_hop(packet, tables, scratch)?,
     };
     scratch.pair.complete_from(&scratch.seen.key, entry, hop);
     if !scratch.seen.is_tcp() {

@@ -3,6 +3,7 @@
 //! [`command`] is the command line as data, [`dispatch`] calls what was asked for. Nothing outside imports this tree
 //! but the binary.
 
+pub mod check;
 pub mod command;
 pub mod conns;
 pub mod demo;
@@ -15,5 +16,6 @@ pub mod output;
 pub mod plan;
 pub mod plan_diff;
 pub mod reload;
+pub mod run;
 pub mod run_args;
 pub mod stats;

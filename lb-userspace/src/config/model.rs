@@ -25,6 +25,38 @@ pub struct Globals {
     pub timeout_tcp_fin: Option<Duration>,
     /// `lvs_timeouts udp N`.
     pub timeout_udp: Option<Duration>,
+    /// `script_user USER [GROUP]`.
+    pub script_user: Option<(String, Option<String>)>,
+    /// `enable_script_security`.
+    pub script_security: bool,
+    /// `rs_init_notifies`: run `notify_up` for real servers set up at start.
+    pub rs_init_notifies: bool,
+    /// `checker_log_all_failures`, the default of every checker.
+    pub log_all_failures: bool,
+    /// The `SSL` block.
+    pub ssl: SslCredentials,
+    /// `xlb_mark`, in file order.
+    pub marks: Vec<Mark>,
+}
+
+/// What SSL_GET presents and trusts; paths as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SslCredentials {
+    pub password: Option<String>,
+    /// Absent: servers are not verified.
+    pub ca: Option<String>,
+    pub certificate: Option<String>,
+    pub key: Option<String>,
+}
+
+/// `xlb_mark N`: packets that match all the kinds of condition that are not empty carry mark N.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub mark: u32,
+    pub addresses: Vec<AddressRange>,
+    pub protocols: Vec<Protocol>,
+    /// Inclusive.
+    pub ports: Vec<(u16, u16)>,
 }
 
 /// `virtual_server` (a *service* in the rest of the code).
@@ -35,7 +67,9 @@ pub struct VirtualServer {
     /// `None` for marks.
     pub protocol: Option<Protocol>,
     pub scheduler: Scheduler,
-    /// Scheduler flags and `ops`, sorted: `flag-1`, `flag-2`, `flag-3`, `ops` as `xlb check --json` prints them.
+    /// Scheduler flags and `ops`, sorted, as `xlb check --json` prints them: `sh-port`, `sh-fallback`, `mh-port`,
+    /// `mh-fallback` for those schedulers (also if written `flag-1` for fallback or `flag-2` for port), else `flag-1`,
+    /// `flag-2`, `flag-3`; `ops`.
     pub flags: Vec<String>,
     pub kind: Kind,
     pub persistence: Option<Persistence>,
@@ -64,16 +98,32 @@ pub struct AddressRange {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceMatch {
     /// `port` 0: any port (persistent services only).
-    Address { ip: IpAddr, port: u16 },
-    Fwmark { mark: u32, family: Option<Family> },
-    Group { name: String, members: Vec<GroupMember> },
+    Address {
+        ip: IpAddr,
+        port: u16,
+    },
+    Fwmark {
+        mark: u32,
+        family: Option<Family>,
+    },
+    Group {
+        name: String,
+        members: Vec<GroupMember>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GroupMember {
     /// `last` equals `first` for a single address.
-    Addresses { first: IpAddr, last: IpAddr, port: u16 },
-    Fwmark { mark: u32, family: Option<Family> },
+    Addresses {
+        first: IpAddr,
+        last: IpAddr,
+        port: u16,
+    },
+    Fwmark {
+        mark: u32,
+        family: Option<Family>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -341,3 +391,18 @@ pub struct MiscCheck {
     pub group: Option<String>,
 }
 
+impl CheckKind {
+    /// The block it is written in.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP_CHECK",
+            Self::Http(http) if http.tls => "SSL_GET",
+            Self::Http(_) => "HTTP_GET",
+            Self::Smtp { .. } => "SMTP_CHECK",
+            Self::Dns { .. } => "DNS_CHECK",
+            Self::Udp(_) => "UDP_CHECK",
+            Self::Ping => "PING_CHECK",
+            Self::Misc(_) => "MISC_CHECK",
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! A first-fit allocator over an array that packets are being forwarded by.
 //!
 //! A region that is given back may still be read by a program that looked up its owner a moment ago, so it is
-//! given to another only after [`GRACE`].
+//! given to another only after [`GRACE`]. A restart forgets who waits: it takes longer than a program runs.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,6 +14,10 @@ pub const GRACE: Duration = Duration::from_secs(1);
 pub struct Arena {
     capacity: u32,
     regions: BTreeMap<u32, Region>,
+    /// The end of a region below which there is no gap: where the search for one begins.
+    full_below: u32,
+    /// When the next region becomes free.
+    next_free: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -26,14 +30,17 @@ struct Region {
 impl Arena {
     /// An empty array of `capacity` elements.
     pub fn new(capacity: u32) -> Self {
-        Self { capacity, regions: BTreeMap::new() }
+        Self { capacity, regions: BTreeMap::new(), full_below: 0, next_free: None }
     }
 
     /// The start of `len` free elements, now in use; `None` if there is no such gap at `now`.
     pub fn alloc(&mut self, len: u32, now: Instant) -> Option<u32> {
-        self.regions.retain(|_, region| region.free_at.is_none_or(|free_at| free_at > now));
-        let mut at = 0;
-        for (&start, region) in &self.regions {
+        if self.next_free.is_some_and(|free_at| free_at <= now) {
+            self.regions.retain(|_, region| region.free_at.is_none_or(|free_at| free_at > now));
+            self.look_again();
+        }
+        let mut at = self.full_below;
+        for (&start, region) in self.regions.range(at..) {
             if start.saturating_sub(at) >= len {
                 break;
             }
@@ -43,6 +50,9 @@ impl Arena {
             return None;
         }
         self.regions.insert(at, Region { len, free_at: None });
+        if at == self.full_below {
+            self.full_below = at + len;
+        }
         Some(at)
     }
 
@@ -58,6 +68,12 @@ impl Arena {
                 region.free_at = None;
             }
         }
+        self.look_again();
+    }
+
+    fn look_again(&mut self) {
+        self.full_below = 0;
+        self.next_free = self.regions.values().filter_map(|region| region.free_at).min();
     }
 
     /// How many elements are in use or waiting to be free.

@@ -2,8 +2,10 @@
 //!
 //! Knows ids, nothing of where slot tables and address lists lie; that is the plan's business.
 
+mod accepted;
 mod real;
 mod service;
+mod sorry;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -17,6 +19,7 @@ use super::error::ControlError;
 use super::health::HealthMap;
 use super::ids::Ids;
 use super::mirror::Mirror;
+use super::quorum::Quorums;
 use super::slots::Layout;
 use super::state::{Hop, Host};
 use crate::config::model;
@@ -78,13 +81,14 @@ pub struct Inputs<'a> {
     pub ports: &'a Result<Vec<u16>, ControlError>,
     pub hops: &'a HashMap<Ipv4Addr, Hop>,
     pub health: &'a HealthMap,
+    pub quorums: &'a Quorums,
     pub mirror: &'a Mirror,
 }
 
 /// The tables that `inputs` ask for; new ids are taken from `ids`.
 pub fn build(inputs: &Inputs<'_>, ids: &mut Ids) -> Result<(Desired, Vec<Skipped>), ControlError> {
     let mut skipped = Vec::new();
-    let accepted = service::accepted(inputs.model, &mut skipped);
+    let accepted = accepted(inputs.model, &mut skipped);
     if accepted.len() > limits::SERVICES as usize {
         return Err(ControlError::TooManyServices {
             wanted: accepted.len(),
@@ -105,8 +109,8 @@ pub fn build(inputs: &Inputs<'_>, ids: &mut Ids) -> Result<(Desired, Vec<Skipped
     Ok((desired, skipped))
 }
 
+pub use accepted::{Accepted, AcceptedReal, accepted};
 pub(super) use real::effective_weight;
-pub use service::{Accepted, AcceptedReal, accepted};
 
 /// A number of seconds in ticks, rounded up.
 pub fn ticks(duration: std::time::Duration, host: &Host) -> u32 {
@@ -128,7 +132,7 @@ fn config(inputs: &Inputs<'_>) -> Config {
     }
 }
 
-/// IPVS's timeouts, three of which `lvs_timeouts` may change; 0 leaves one as it is (ip_vs_set_timeout).
+/// IPVS's timeouts, three of which `lvs_timeouts` may change; 0 leaves one as it is (`ip_vs_set_timeout`).
 fn timeouts(globals: &model::Globals, host: &Host) -> Timeouts {
     let mut timeouts = Timeouts::default();
     for (state, seconds) in timeouts.by_state.iter_mut().zip(Timeouts::IPVS_SECONDS) {

@@ -11,12 +11,11 @@ pub fn lines(old: &Config, new: &Config) -> Vec<String> {
     field(&mut lines, "global_defs", "", &old.globals, &new.globals);
     for server in &new.virtual_servers {
         let ident = service_ident(server);
-        match find_service(old, &ident) {
-            Some(before) => service(&mut lines, &ident, before, server),
-            None => {
-                lines.push(format!("+ virtual_server {ident}"));
-                lines.extend(server.real_servers.iter().map(|r| added(&ident, r)));
-            }
+        if let Some(before) = find_service(old, &ident) {
+            service(&mut lines, &ident, before, server);
+        } else {
+            lines.push(format!("+ virtual_server {ident}"));
+            lines.extend(server.real_servers.iter().map(|r| added(&ident, r)));
         }
     }
     for server in &old.virtual_servers {

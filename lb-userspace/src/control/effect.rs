@@ -7,7 +7,7 @@ use lb_common::wire::Mac;
 
 use super::desired::Skipped;
 use super::event::{RealIdent, ServiceIdent};
-use crate::config::model::Checker;
+use crate::config::model::{Checker, Script};
 use crate::dataplane::MapOp;
 
 /// Something to do, in the order of the list.
@@ -21,6 +21,8 @@ pub enum Effect {
     WatchHops(Vec<Ipv4Addr>),
     /// Ways back to clients that the program learned: those to `from` on `ifindex` lead to `to` now.
     RewriteLearned { ifindex: u32, from: Mac, to: Mac },
+    /// A virtual server has enough live real servers again, or no longer; `script` is `quorum_up` or `quorum_down`.
+    Quorum { service: ServiceIdent, is_up: bool, sorry_active: bool, script: Option<Script> },
     /// Tell people.
     Log(LogEntry),
 }

@@ -56,7 +56,7 @@ impl std::fmt::Display for ServiceIdent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.service {
             ServiceMatch::Address { ip, port } => {
-                write!(f, "{}", std::net::SocketAddr::new(*ip, *port))?
+                write!(f, "{}", std::net::SocketAddr::new(*ip, *port))?;
             }
             ServiceMatch::Fwmark { mark, .. } => write!(f, "fwmark {mark}")?,
             ServiceMatch::Group { name, .. } => write!(f, "group {name}")?,
@@ -101,7 +101,7 @@ pub struct CheckStatus {
     pub status: Status,
     /// A sentence for people: which check, what it saw.
     pub reason: String,
-    /// Sum of what dynamic checks add to the configured weight (MISC_CHECK, misc_dynamic).
+    /// Sum of what dynamic checks add to the configured weight (`MISC_CHECK`, `misc_dynamic`).
     pub weight_delta: i64,
 }
 
@@ -118,12 +118,12 @@ pub struct HopInfo {
     pub mtu: u16,
     /// What full-NAT without a group uses as source: the primary address towards the real server.
     pub source: Option<Ipv4Addr>,
-    /// Whether XDP_TX works on the interface ([`NextHop::TX`]).
+    /// Whether `XDP_TX` works on the interface ([`NextHop::TX`]).
     pub tx: bool,
 }
 
 impl HopInfo {
-    /// As it lies in NEXT_HOPS.
+    /// As it lies in `NEXT_HOPS`.
     pub fn next_hop(&self) -> NextHop {
         NextHop {
             dst: self.dst,

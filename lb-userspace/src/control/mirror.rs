@@ -115,7 +115,13 @@ impl Mirror {
 /// Replaces what overlaps.
 fn overwrite<T: Clone>(regions: &mut BTreeMap<u32, Vec<T>>, at: u32, new: &[T]) {
     let end = at + new.len() as u32;
-    regions.retain(|start, old| *start >= end || start + old.len() as u32 <= at);
+    // Regions never overlap, so those that do with the new one are the last before its end.
+    let overlaps = |(start, old): &(&u32, &Vec<T>)| **start + old.len() as u32 > at;
+    let stale: Vec<u32> =
+        regions.range(..end).rev().take_while(overlaps).map(|(start, _)| *start).collect();
+    for start in stale {
+        regions.remove(&start);
+    }
     if !new.is_empty() {
         regions.insert(at, new.to_vec());
     }

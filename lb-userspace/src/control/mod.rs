@@ -15,11 +15,11 @@ pub mod ids;
 pub mod mirror;
 pub mod plan;
 pub mod ports;
+pub mod quorum;
 pub mod slots;
 pub mod state;
 pub mod step;
 pub mod view;
-
 
 #[cfg(test)]
 mod testing;

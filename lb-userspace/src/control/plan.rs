@@ -66,6 +66,7 @@ pub fn plan(
     planner.services(desired, &placed);
     planner.ops.extend(lowered.into_iter().map(|(id, real)| MapOp::PutReal { id, real }));
     planner.removals(desired);
+    planner.orphaned_hops(desired);
     planner.emptied(desired, emptied);
     Plan { ops: planner.ops, deferred: planner.deferred }
 }
@@ -207,6 +208,16 @@ impl Planner<'_> {
             if self.mirror.hops.get(&id).is_none_or(|hop| hop.state != HopState::Gone as u8) {
                 let hop = NextHop { state: HopState::Gone as u8, ..NextHop::default() };
                 self.ops.push(MapOp::PutHop { id: id.hop(), hop });
+            }
+        }
+    }
+
+    /// Next hops whose real server was never written: something broke off in between.
+    fn orphaned_hops(&mut self, desired: &Desired) {
+        let wanted: HashSet<RealId> = reals(desired).map(|real| real.id).collect();
+        for &id in self.mirror.hops.keys() {
+            if !wanted.contains(&id) && !self.mirror.reals.contains_key(&id) {
+                self.ops.push(MapOp::PutHop { id: id.hop(), hop: NextHop::default() });
             }
         }
     }

@@ -10,9 +10,9 @@ use super::error::ControlError;
 /// Which ports the host uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPorts {
-    /// net.ipv4.ip_local_port_range.
+    /// `net.ipv4.ip_local_port_range`.
     pub ephemeral: RangeInclusive<u16>,
-    /// net.ipv4.ip_local_reserved_ports.
+    /// `net.ipv4.ip_local_reserved_ports`.
     pub reserved: Vec<u16>,
     /// What sockets are bound to.
     pub bound: BTreeSet<u16>,
@@ -39,7 +39,7 @@ pub fn source_ports(host: &HostPorts, seed: u64) -> Result<Vec<u16>, ControlErro
     Ok(ports)
 }
 
-/// Fisher and Yates, drawing from SplitMix64.
+/// Fisher and Yates, drawing from `SplitMix64`.
 fn shuffle(ports: &mut [u16], seed: u64) {
     let mut state = seed;
     for last in (1..ports.len()).rev() {

@@ -1,13 +1,17 @@
 //! Slot tables: what each scheduler's next, or hashed, choice is, laid out once instead of decided per packet.
 //!
 //! Pure. Real servers come in the order of the configuration; IPVS puts each new one at the head of its list
-//! (ip_vs_ctl.c, ip_vs_add_dest), so tables are laid from the last to the first.
+//! (`ip_vs_add_dest` in `ip_vs_ctl.c`), so tables are laid from the last to the first.
+//!
+//! IPVS differs: a server that comes back after a failure goes to the head of IPVS's list, here it has its old
+//! place again, so that every node with the same configuration has the same tables. And a table that changes does
+//! not set the walk back to the head: the program's cursor goes on.
 
 use lb_common::abi::{RealId, limits};
 
 /// Longest table of wrr; beyond it weights are scaled down.
 pub const WRR_MAX: u64 = 16_384;
-/// Buckets of sh and dh (IP_VS_SH_TAB_SIZE, IP_VS_DH_TAB_SIZE).
+/// Buckets of sh and dh (`IP_VS_SH_TAB_SIZE`, `IP_VS_DH_TAB_SIZE`).
 pub const BUCKETS: usize = 256;
 /// A bucket of sh or dh whose server is quiesced: its clients are refused, as under IPVS. Beyond every index of REALS.
 pub const NOBODY: RealId = RealId(u32::MAX);
@@ -62,7 +66,7 @@ pub fn check(layout: Layout, reals: usize) -> Result<(), SlotsError> {
     Ok(())
 }
 
-/// ip_vs_wrr.c, unrolled over one period.
+/// `ip_vs_wrr.c`, unrolled over one period.
 fn weighted_cycle(reals: &[(RealId, u32)]) -> Vec<RealId> {
     let reals = scaled(reals);
     let mark = Mark::after_adding(reals.iter().map(|(_, weight)| *weight));
@@ -89,7 +93,7 @@ fn scaled(reals: &[(RealId, u32)]) -> Vec<(RealId, u64)> {
     reals.iter().map(|(id, weight)| (*id, scale(u64::from(*weight)))).collect()
 }
 
-/// IPVS's struct ip_vs_wrr_mark: where its walk stands.
+/// IPVS's struct `ip_vs_wrr_mark`: where its walk stands.
 struct Mark {
     /// `cw`: servers of at least this weight are chosen in this round.
     level: u64,
@@ -100,7 +104,7 @@ struct Mark {
 }
 
 impl Mark {
-    /// After servers of these weights were added one by one (ip_vs_wrr_dest_changed): the level is where the
+    /// After servers of these weights were added one by one (`ip_vs_wrr_dest_changed)`: the level is where the
     /// earlier ones left it, so the walk need not begin with the heaviest.
     fn after_adding(weights: impl Iterator<Item = u64>) -> Self {
         let (mut divisor, mut heaviest) = (0, 0);
@@ -120,7 +124,7 @@ impl Mark {
     }
 }
 
-/// ip_vs_sh_reassign: each server fills as many buckets as its weight, a quiesced one fills one.
+/// `ip_vs_sh_reassign`: each server fills as many buckets as its weight, a quiesced one fills one.
 fn source_hash(reals: &[(RealId, u32)], fallback: bool) -> Vec<RealId> {
     let mut slots = Vec::with_capacity(BUCKETS);
     for entry in reals.iter().rev().cycle() {
@@ -133,7 +137,7 @@ fn source_hash(reals: &[(RealId, u32)], fallback: bool) -> Vec<RealId> {
     if fallback { with_fallback(&slots) } else { slots }
 }
 
-/// ip_vs_sh_get_fallback depends on the bucket alone, so it is resolved here: the k-th try from bucket `i` is
+/// `ip_vs_sh_get_fallback` depends on the bucket alone, so it is resolved here: the k-th try from bucket `i` is
 /// `2i + k`.
 fn with_fallback(slots: &[RealId]) -> Vec<RealId> {
     let next =

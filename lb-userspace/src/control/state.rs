@@ -14,6 +14,7 @@ use super::ids::Ids;
 use super::mirror::Mirror;
 use super::plan::Arenas;
 use super::ports::{HostPorts, source_ports};
+use super::quorum::Quorums;
 use crate::config::model;
 use crate::dataplane::MapOp;
 
@@ -50,6 +51,7 @@ pub struct State {
     pub(super) generation: u32,
     pub(super) skipped: Vec<Skipped>,
     pub(super) health: HealthMap,
+    pub(super) quorums: Quorums,
     pub(super) hops: HashMap<Ipv4Addr, Hop>,
     pub(super) host_ports: HostPorts,
     pub(super) ports: Result<Vec<u16>, ControlError>,
@@ -81,6 +83,7 @@ impl State {
             generation: 0,
             skipped: Vec::new(),
             health: HealthMap::new(),
+            quorums: Quorums::new(),
             hops: HashMap::new(),
             ids: Ids::default(),
             mirror: Mirror::default(),

@@ -6,16 +6,17 @@ use std::time::Instant;
 
 use lb_common::abi::{HopState, NextHop, RealFlags, RealId, ServiceKey};
 
-use super::desired::{self, Accepted, Desired, Inputs, Skipped};
+use super::desired::{self, Accepted, AcceptedReal, Desired, Inputs, Skipped};
 use super::diff;
 use super::effect::{CheckWanted, Effect, Initial, LogEntry};
 use super::error::ControlError;
 use super::event::{CheckStatus, Event, HopInfo, Status};
 use super::health::{HealthMap, RealHealth};
-use super::ids::{Ids, RealKey};
+use super::ids::Ids;
 use super::mirror::Mirror;
 use super::plan;
 use super::ports::{HostPorts, source_ports};
+use super::quorum;
 use super::state::{Hop, State};
 use crate::config::model;
 use crate::dataplane::Snapshot;
@@ -55,12 +56,17 @@ pub fn configure(
     let health = carried_health(state, &model, now);
     let mut ids = state.ids.clone();
     let generation = state.generation.wrapping_add(1);
-    let inputs = Inputs { model: &model, generation, health: &health, ..inputs(state) };
+    let served = desired::accepted(&model, &mut Vec::new());
+    let quorums = quorum::states(&served, &health, &state.quorums);
+    let inputs =
+        Inputs { model: &model, generation, health: &health, quorums: &quorums, ..inputs(state) };
     let (desired, skipped) = desired::build(&inputs, &mut ids)?;
 
+    let quorum_changes = quorum::changes(&served, &state.quorums, &quorums);
     let changes = if state.configured { diff::lines(&state.model, &model) } else { Vec::new() };
     state.ids = ids;
     state.health = health;
+    state.quorums = quorums;
     state.generation = generation;
     state.model = model;
     state.configured = true;
@@ -82,6 +88,7 @@ pub fn configure(
     let told = |skip: &Skipped| Effect::Log(LogEntry::Skipped(skip.clone()));
     effects.extend(skipped.iter().filter(|skip| !state.skipped.contains(skip)).map(told));
     state.skipped = skipped;
+    effects.extend(quorum_changes);
     plan_and_send(state, &desired, now, &mut effects);
     Ok(effects)
 }
@@ -99,10 +106,9 @@ fn carried_health(state: &State, model: &model::Config, now: Instant) -> HealthM
     let mut health = HealthMap::new();
     for service in desired::accepted(model, &mut Vec::new()) {
         for real in &service.reals {
-            let server = real.server;
             let known = state.health.get(&real.key);
             let unchecked = known.filter(|known| known.reason == NO_CHECKS);
-            let entry = if server.checkers.is_empty() {
+            let entry = if real.checkers.is_empty() {
                 unchecked
                     .cloned()
                     .unwrap_or_else(|| RealHealth::assumed(Initial::Up, NO_CHECKS, now))
@@ -111,14 +117,14 @@ fn carried_health(state: &State, model: &model::Config, now: Instant) -> HealthM
             } else if let Some(known) = known {
                 known.clone()
             } else {
-                match found(state, &real.key, server) {
+                match found(state, real) {
                     Some(Initial::Down) => {
                         RealHealth::assumed(Initial::Down, "down before the restart", now)
                     }
                     Some(Initial::Up) => {
                         RealHealth::assumed(Initial::Up, "up before the restart", now)
                     }
-                    None if server.alpha => {
+                    None if real.alpha => {
                         RealHealth::assumed(Initial::Down, "alpha: not checked yet", now)
                     }
                     None => RealHealth::assumed(Initial::Up, "not checked yet", now),
@@ -130,14 +136,17 @@ fn carried_health(state: &State, model: &model::Config, now: Instant) -> HealthM
     health
 }
 
-/// How the tables have a real server; `None`: not, or only as a tombstone.
-fn found(state: &State, key: &RealKey, server: &model::RealServer) -> Option<Initial> {
-    let real = state.mirror.reals.get(&state.ids.find_real(key)?)?;
+/// How a restart finds a real server in the tables; `None`: not, or only as a tombstone.
+fn found(state: &State, wanted: &AcceptedReal<'_>) -> Option<Initial> {
+    if state.configured {
+        return None;
+    }
+    let real = state.mirror.reals.get(&state.ids.find_real(&wanted.key)?)?;
     if real.flags & RealFlags::REMOVED != 0 {
         return None;
     }
     // Kept in the list with weight 0 by inhibit_on_failure.
-    let inhibited = server.inhibit_on_failure && real.weight == 0 && server.weight > 0;
+    let inhibited = wanted.inhibit && real.weight == 0 && wanted.weight > 0;
     let up = real.flags & RealFlags::UP != 0 && !inhibited;
     Some(if up { Initial::Up } else { Initial::Down })
 }
@@ -145,12 +154,12 @@ fn found(state: &State, key: &RealKey, server: &model::RealServer) -> Option<Ini
 fn checks(state: &State, accepted: &[Accepted<'_>]) -> Vec<CheckWanted> {
     let mut checks = Vec::new();
     for service in accepted {
-        for real in service.reals.iter().filter(|real| !real.server.checkers.is_empty()) {
+        for real in service.reals.iter().filter(|real| !real.checkers.is_empty()) {
             let up = state.health.get(&real.key).is_none_or(RealHealth::is_up);
             checks.push(CheckWanted {
                 service: service.ident.clone(),
                 real: real.ident,
-                checkers: real.server.checkers.clone(),
+                checkers: real.checkers.to_vec(),
                 initial: if up { Initial::Up } else { Initial::Down },
             });
         }
@@ -160,8 +169,8 @@ fn checks(state: &State, accepted: &[Accepted<'_>]) -> Vec<CheckWanted> {
 
 fn destinations(accepted: &[Accepted<'_>]) -> Vec<Ipv4Addr> {
     let mut seen = HashSet::new();
-    let all = accepted.iter().flat_map(|service| &service.reals).map(|real| real.addr);
-    all.filter(|addr| seen.insert(*addr)).collect()
+    let all = accepted.iter().flat_map(|service| service.reals.iter().chain(&service.sorry));
+    all.map(|real| real.addr).filter(|addr| seen.insert(*addr)).collect()
 }
 
 fn check(state: &mut State, status: CheckStatus, now: Instant, effects: &mut Vec<Effect>) {
@@ -285,6 +294,7 @@ fn replan(state: &mut State, now: Instant, effects: &mut Vec<Effect>) {
     if !state.dirty || !state.configured || state.in_flight.is_some() {
         return;
     }
+    follow_quorum(state, effects);
     // Events change no id of what was accepted.
     let mut ids = state.ids.clone();
     match desired::build(&inputs(state), &mut ids) {
@@ -299,6 +309,13 @@ fn replan(state: &mut State, now: Instant, effects: &mut Vec<Effect>) {
     }
 }
 
+fn follow_quorum(state: &mut State, effects: &mut Vec<Effect>) {
+    let accepted = desired::accepted(&state.model, &mut Vec::new());
+    let quorums = quorum::states(&accepted, &state.health, &state.quorums);
+    effects.extend(quorum::changes(&accepted, &state.quorums, &quorums));
+    state.quorums = quorums;
+}
+
 pub(super) fn inputs(state: &State) -> Inputs<'_> {
     Inputs {
         model: &state.model,
@@ -307,6 +324,7 @@ pub(super) fn inputs(state: &State) -> Inputs<'_> {
         ports: &state.ports,
         hops: &state.hops,
         health: &state.health,
+        quorums: &state.quorums,
         mirror: &state.mirror,
     }
 }

@@ -1,5 +1,6 @@
 //! Builders and a small world for the tests of this module: a state, a data path, a clock.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use lb_common::abi::{RealFlags, RealId, Service, ServiceKey};
 use lb_common::wire::Mac;
 
+use super::arena::GRACE;
 use super::event::{CheckStatus, Event, HopInfo, RealIdent, ServiceIdent, Status};
 use super::slots::NOBODY;
 use super::{ControlError, Effect, Host, HostPorts, LogEntry, State, configure, step};
@@ -139,6 +141,8 @@ pub(super) struct World {
     pub(super) fault: Option<Fault>,
     /// Everything else that was asked for.
     pub(super) effects: Vec<Effect>,
+    /// When each slot table, by place and length, was last in use.
+    tables: HashMap<(u32, u32), Instant>,
 }
 
 /// The daemon died.
@@ -153,6 +157,7 @@ impl World {
             now: Instant::now(),
             fault: None,
             effects: Vec::new(),
+            tables: HashMap::new(),
         }
     }
 
@@ -219,14 +224,29 @@ impl World {
                 Some(Fault::Crash(left) | Fault::Fail(left)) => *left -= 1,
                 None => {}
             }
+            self.assert_unread(op);
             self.fake.apply_one(index, op).unwrap();
             self.look(op);
         }
         Ok(None)
     }
 
+    /// No table is overwritten that a reader may have looked up a moment ago.
+    fn assert_unread(&mut self, op: &MapOp) {
+        for service in self.fake.services.values() {
+            self.tables.insert((service.slots_at, service.slots_len), self.now);
+        }
+        let MapOp::PutSlots { at, slots } = op else { return };
+        let end = at + slots.len() as u32;
+        for ((start, len), last) in &self.tables {
+            let overlaps = *start < end && *at < start + len;
+            assert!(!overlaps || self.now - *last >= GRACE, "{start}+{len} overwritten by {op:?}");
+        }
+    }
+
     /// A new daemon over the same tables.
     pub(super) fn restart(&mut self) {
+        self.tables.clear();
         self.state = State::new(host(), HostPorts::default());
         let snapshot = self.fake.snapshot().unwrap();
         self.try_event(Event::Restored(Box::new(snapshot))).unwrap();

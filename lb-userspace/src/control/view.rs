@@ -31,7 +31,11 @@ pub struct ServiceView {
     pub flags: Vec<String>,
     pub kind: Kind,
     pub persistence: Option<Persistence>,
+    pub quorum_up: bool,
+    pub sorry_active: bool,
     pub reals: Vec<RealView>,
+    /// The sorry server; its `effective_weight` is 0 while it is not active.
+    pub sorry: Option<RealView>,
 }
 
 /// A real server.
@@ -68,6 +72,8 @@ pub fn view(state: &State) -> View {
 }
 
 fn service_view(state: &State, service: &desired::Accepted<'_>) -> ServiceView {
+    let quorum_up = state.quorums.get(&service.key).copied().unwrap_or(false);
+    let sorry_active = !quorum_up && service.sorry.is_some();
     ServiceView {
         key: service.key,
         id: state.ids.find_service(&service.key),
@@ -76,7 +82,13 @@ fn service_view(state: &State, service: &desired::Accepted<'_>) -> ServiceView {
         flags: service.server.flags.clone(),
         kind: service.server.kind,
         persistence: service.server.persistence.clone(),
+        quorum_up,
+        sorry_active,
         reals: service.reals.iter().map(|real| real_view(state, real)).collect(),
+        sorry: service.sorry.as_ref().map(|real| {
+            let view = real_view(state, real);
+            RealView { effective_weight: u32::from(sorry_active), ..view }
+        }),
     }
 }
 
@@ -87,9 +99,9 @@ fn real_view(state: &State, real: &desired::AcceptedReal<'_>) -> RealView {
     RealView {
         id: state.ids.find_real(&real.key),
         ident: real.ident,
-        kind: real.server.kind,
-        weight: real.server.weight,
-        effective_weight: if up { desired::effective_weight(real.server.weight, delta) } else { 0 },
+        kind: real.kind,
+        weight: real.weight,
+        effective_weight: if up { desired::effective_weight(real.weight, delta) } else { 0 },
         health: health.and_then(|health| health.status),
         up,
         health_reason: health.map(|health| health.reason.clone()).unwrap_or_default(),

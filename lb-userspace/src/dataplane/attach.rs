@@ -5,18 +5,13 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-
-use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, Xdp, XdpMode};
 
 use super::error::{LoadError, Notice};
 use super::pins::{self, Pins};
 use super::preflight::{InterfaceFacts, Mode};
-use super::shape::errno;
-use super::sys;
+use super::sys::{self, XdpFlags};
 
 /// Errno of "the operation is not supported" that is no errno for programs (include/linux/errno.h).
 const ENOTSUPP: i32 = 524;
@@ -39,10 +34,10 @@ impl AttachedMode {
         }
     }
 
-    const fn flags(self) -> XdpMode {
+    const fn flags(self) -> XdpFlags {
         match self {
-            Self::Xdp => XdpMode::Driver,
-            Self::XdpGeneric => XdpMode::Skb,
+            Self::Xdp => XdpFlags::Driver,
+            Self::XdpGeneric => XdpFlags::Skb,
         }
     }
 }
@@ -107,7 +102,7 @@ fn pinned(pins: &Pins) -> Result<Vec<Link>, LoadError> {
 /// on the live link: no packet sees a gap.
 pub(super) fn attach_all(
     pins: &Pins,
-    program: &mut Xdp,
+    program: BorrowedFd<'_>,
     wanted: &[InterfaceFacts],
     mode: Mode,
     notices: &mut Vec<Notice>,
@@ -136,6 +131,37 @@ pub(super) fn attach_all(
     Ok(attachments)
 }
 
+/// Puts the pinned program on the interfaces of `wanted` that lack it. Links of others stay as they are.
+pub(super) fn attach_pinned(
+    pins: &Pins,
+    wanted: &[InterfaceFacts],
+    mode: Mode,
+    notices: &mut Vec<Notice>,
+) -> Result<Vec<Attachment>, LoadError> {
+    let (kept, _) = sort_out(pins, wanted, notices)?;
+    let path = pins.progs().join("xdp");
+    let program = sys::open_pin(&path).map_err(LoadError::file("open", &path))?;
+    wanted
+        .iter()
+        .map(|facts| {
+            let mode = if kept.iter().any(|link| link.ifindex == facts.ifindex) {
+                mode_now(facts)
+            } else {
+                if !notices.iter().any(|notice| notice.is_about(&facts.name)) {
+                    notices.push(Notice::Reattached { interface: facts.name.clone() });
+                }
+                attach(pins, program.as_fd(), facts, mode, notices)?
+            };
+            Ok(Attachment { interface: facts.name.clone(), ifindex: facts.ifindex, mode })
+        })
+        .collect()
+}
+
+/// The mode in which the program runs on an interface that runs it.
+fn mode_now(facts: &InterfaceFacts) -> AttachedMode {
+    if facts.xdp_generic { AttachedMode::XdpGeneric } else { AttachedMode::Xdp }
+}
+
 /// Pinned links of wanted interfaces, under the names that these have now, and the others. Severed ones go.
 fn sort_out(
     pins: &Pins,
@@ -159,9 +185,11 @@ fn sort_out(
             }
             kept.push(link);
         } else {
-            // Out of the way of an interface that has this name now.
-            let aside = pins.links().join(format!("old%25{}", link.ifindex));
-            rename(&mut link, aside)?;
+            if wanted.iter().any(|facts| facts.name == link.interface) {
+                // Out of the way of the interface that has this name now.
+                let aside = pins.links().join(format!("old%25{}", link.ifindex));
+                rename(&mut link, aside)?;
+            }
             unwanted.push(link);
         }
     }
@@ -183,13 +211,13 @@ fn rename(link: &mut Link, to: PathBuf) -> Result<(), LoadError> {
 /// Replaces the program on a live link.
 fn take_over(
     pins: &Pins,
-    program: &mut Xdp,
+    program: BorrowedFd<'_>,
     link: &Link,
     facts: &InterfaceFacts,
     mode: Mode,
     notices: &mut Vec<Notice>,
 ) -> Result<AttachedMode, LoadError> {
-    let now = if facts.xdp_generic { AttachedMode::XdpGeneric } else { AttachedMode::Xdp };
+    let now = mode_now(facts);
     let asked = match mode {
         Mode::Auto => now,
         Mode::Xdp => AttachedMode::Xdp,
@@ -200,7 +228,7 @@ fn take_over(
         notices.push(Notice::ModeChanged { interface: facts.name.clone() });
         return attach(pins, program, facts, mode, notices);
     }
-    match replace(program, &link.path) {
+    match sys::update_link(link.fd.as_fd(), program) {
         Ok(()) => Ok(now),
         // The device went away since its link was looked at.
         Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {
@@ -208,25 +236,19 @@ fn take_over(
             notices.push(Notice::SeveredLink { interface: facts.name.clone() });
             attach(pins, program, facts, mode, notices)
         }
-        Err(source) => Err(LoadError::Attach {
+        Err(cause) => Err(LoadError::Attach {
             name: facts.name.clone(),
             mode: now.name(),
-            source,
+            cause,
             hint: "; hint: `xlb detach` takes the old program off (and drops every flow)",
         }),
     }
 }
 
-fn replace(program: &mut Xdp, path: &Path) -> io::Result<()> {
-    let opened = PinnedLink::from_pin(path).map_err(into_io)?;
-    let link = XdpLink::try_from(FdLink::from(opened)).map_err(into_io)?;
-    program.attach_to_link(link).map(drop).map_err(into_io)
-}
-
 /// Attaches to an interface that has no link of ours.
 fn attach(
     pins: &Pins,
-    program: &mut Xdp,
+    program: BorrowedFd<'_>,
     facts: &InterfaceFacts,
     mode: Mode,
     notices: &mut Vec<Notice>,
@@ -243,27 +265,22 @@ fn attach(
 
 fn attach_in(
     pins: &Pins,
-    program: &mut Xdp,
+    program: BorrowedFd<'_>,
     facts: &InterfaceFacts,
     mode: AttachedMode,
 ) -> Result<AttachedMode, LoadError> {
-    let refused = |error: &ProgramError| refusal(facts, mode, error);
-    let id =
-        program.attach_to_if_index(facts.ifindex, mode.flags()).map_err(|error| refused(&error))?;
-    let link = program.take_link(id).map_err(|error| refused(&error))?;
+    let link = sys::create_link(program, facts.ifindex, mode.flags())
+        .map_err(|error| refusal(facts, mode, error))?;
     let path = pins.link(&facts.name);
-    FdLink::try_from(link)
-        .map_err(into_io)
-        .and_then(|link| link.pin(&path).map_err(into_io))
-        .map_err(LoadError::file("pin", &path))?;
+    sys::pin(link.as_fd(), &path).map_err(LoadError::file("pin", &path))?;
     Ok(mode)
 }
 
 /// What a driver's refusal means.
-fn refusal(facts: &InterfaceFacts, mode: AttachedMode, error: &ProgramError) -> LoadError {
+fn refusal(facts: &InterfaceFacts, mode: AttachedMode, cause: io::Error) -> LoadError {
     let name = facts.name.clone();
     let driver = facts.driver.clone();
-    let number = errno(error);
+    let number = cause.raw_os_error();
     // The largest frame that fits one page beside XDP's headroom is the driver's secret; this always fits.
     let limit = 1500;
     match number {
@@ -278,11 +295,14 @@ fn refusal(facts: &InterfaceFacts, mode: AttachedMode, error: &ProgramError) -> 
         _ => LoadError::Attach {
             name,
             mode: mode.name(),
-            source: number
-                .map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error),
+            cause,
             hint: match number {
                 Some(libc::EBUSY | libc::EEXIST) => {
                     "; hint: another XDP program is there, `ip link show` tells its id"
+                }
+                // drivers/net/veth.c: what the peer may send must fit one page.
+                Some(libc::ERANGE) => {
+                    "; hint: the MTU is too large; on veth the peer's counts: `ip link set dev PEER mtu 3506`"
                 }
                 Some(libc::ENOMEM | libc::ENOSPC) => {
                     "; hint: the driver lacks queues or memory, `ethtool -L` with fewer channels may help"
@@ -314,11 +334,4 @@ fn unpin(path: &Path) -> Result<(), LoadError> {
 /// Takes the programs off every interface and removes the pins of links.
 pub(super) fn detach_all(pins: &Pins) -> Result<Vec<String>, LoadError> {
     pinned(pins)?.into_iter().map(|link| remove(&link).map(|()| link.interface)).collect()
-}
-
-fn into_io(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
-    match errno(&error) {
-        Some(number) => io::Error::from_raw_os_error(number),
-        None => io::Error::other(error),
-    }
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use lb_common::abi::{HopId, HopState, Load, RealFlags, RealId, map};
 use lb_common::wire::Addr4;
 
-use super::attach::Attachment;
+use super::attach::{self, Attachment, attached_programs};
 use super::clock::Clock;
-use super::error::Notice;
+use super::detach::{Removed, detach};
+use super::error::{LoadError, Notice};
 use super::lock::InstanceLock;
 use super::maps::Maps;
 use super::pins::Pins;
-use super::preflight::InterfaceFacts;
+use super::preflight::{self, InterfaceFacts, Mode};
 use super::read::Reader;
 use super::reaper::Reaper;
 use super::table::{TableError, possible_cpus};
@@ -21,14 +22,13 @@ use super::{Dataplane, MapOp, Snapshot};
 
 /// An operation of a plan that failed; those before it are done.
 #[derive(Debug, thiserror::Error)]
-#[error("operation {index} ({operation}): {source}")]
+#[error("operation {index} ({operation}): {cause}")]
 pub struct ApplyError {
     /// Index in the plan.
     pub index: usize,
     /// Which kind.
     pub operation: &'static str,
-    #[source]
-    pub source: TableError,
+    pub cause: TableError,
 }
 
 /// What went wrong with the tables.
@@ -46,6 +46,7 @@ pub struct BpfDataplane {
     maps: Maps,
     clock: Clock,
     expire: Arc<OwnedFd>,
+    mode: Mode,
     attached: Vec<Attachment>,
     notices: Vec<Notice>,
     _lock: InstanceLock,
@@ -54,14 +55,45 @@ pub struct BpfDataplane {
 impl BpfDataplane {
     pub(super) fn new(
         pins: Pins,
-        maps: Maps,
-        clock: Clock,
-        expire: OwnedFd,
-        attached: Vec<Attachment>,
+        tables: (Maps, Clock, OwnedFd),
+        (mode, attached): (Mode, Vec<Attachment>),
         notices: Vec<Notice>,
         lock: InstanceLock,
     ) -> Self {
-        Self { pins, maps, clock, expire: Arc::new(expire), attached, notices, _lock: lock }
+        let (maps, clock, expire) = tables;
+        Self { pins, maps, clock, expire: Arc::new(expire), mode, attached, notices, _lock: lock }
+    }
+
+    /// Puts the program back where somebody took it off, or where an interface was deleted and made again; replaces
+    /// nothing that is in order. Interfaces that are not there now are waited for. K-12, K-32
+    pub fn reattach(&mut self, there: &[InterfaceFacts]) -> Result<Vec<Notice>, LoadError> {
+        let names = self.attached.iter().map(|link| link.interface.clone()).collect::<Vec<_>>();
+        let present = names
+            .into_iter()
+            .filter(|name| there.iter().any(|facts| &facts.name == name && facts.up))
+            .collect::<Vec<_>>();
+        if present.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ours = attached_programs(self.pins.root());
+        let wanted = preflight::interfaces(&present, there, self.mode, |id| ours.contains(&id))?;
+        for facts in &wanted {
+            self.maps.put_interface(facts)?;
+        }
+        let mut notices = Vec::new();
+        for now in attach::attach_pinned(&self.pins, &wanted, self.mode, &mut notices)? {
+            if let Some(link) =
+                self.attached.iter_mut().find(|link| link.interface == now.interface)
+            {
+                *link = now;
+            }
+        }
+        Ok(notices)
+    }
+
+    /// Takes everything out of the kernel: a clean stop without `--keep`.
+    pub fn shut_down(self) -> Result<Removed, LoadError> {
+        detach(self.pins.root())
     }
 
     /// Which interfaces forward, and where the program runs.
@@ -251,10 +283,10 @@ impl Dataplane for BpfDataplane {
 
     fn apply(&mut self, ops: &[MapOp]) -> Result<(), DataplaneError> {
         for (index, op) in ops.iter().enumerate() {
-            self.maps.apply_one(op).map_err(|source| ApplyError {
+            self.maps.apply_one(op).map_err(|cause| ApplyError {
                 index,
                 operation: name(op),
-                source,
+                cause,
             })?;
         }
         Ok(())

@@ -80,23 +80,25 @@ pub(super) fn ticks_per_1024_s(hz: u32, shift: u32) -> u32 {
     (1024 * hz) >> shift
 }
 
-/// Jiffies in a second, measured between two moments at which jiffies change.
+/// Jiffies in a second: what two measurements in a row agree on. One alone may be spoilt by a busy machine, or by a
+/// hypervisor that lets jiffies stand still and catch up.
 pub(super) fn measure_hz(program: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut last = None;
     let mut best = (f64::INFINITY, RATES[0]);
-    for _ in 0..5 {
+    for _ in 0..20 {
         let (from, start) = edge(program)?;
-        std::thread::sleep(Duration::from_millis(60));
+        std::thread::sleep(Duration::from_millis(50));
         let (to, end) = edge(program)?;
         // A span too long for 32 bits is no rate that is known, like any other nonsense.
         let jiffies = u32::try_from(to.wrapping_sub(from)).unwrap_or(u32::MAX);
-        let measured = f64::from(jiffies) / end.saturating_sub(start).as_secs_f64();
-        let (off, rate) = nearest(measured);
+        let (off, rate) = nearest(f64::from(jiffies) / end.saturating_sub(start).as_secs_f64());
         if off < best.0 {
             best = (off, rate);
         }
-        if off < 0.03 {
-            break;
+        if off < 0.04 && last == Some(rate) {
+            return Ok(rate);
         }
+        last = (off < 0.04).then_some(rate);
     }
     Ok(best.1)
 }
@@ -110,14 +112,23 @@ fn nearest(measured: f64) -> (f64, u32) {
         .unwrap_or((f64::INFINITY, RATES[0]))
 }
 
-/// Waits until jiffies change; what they are then, and when that is.
+/// How closely the moment of a change must be known.
+const CLOSE: Duration = Duration::from_micros(500);
+
+/// Waits until jiffies change; what they are then, and when that is. Changes that happened while this thread was
+/// off its CPU say little about when, so others are waited for, as long as that makes sense.
 fn edge(program: BorrowedFd<'_>) -> io::Result<(u64, Duration)> {
-    let before = jiffies(program)?;
+    let mut since = sys::monotonic();
+    let mut before = jiffies(program)?;
+    let give_up = since + Duration::from_secs(1);
     loop {
+        let start = sys::monotonic();
         let now = jiffies(program)?;
-        if now != before {
-            return Ok((now, sys::monotonic()));
+        let end = sys::monotonic();
+        if now != before && (end.saturating_sub(since) < CLOSE || end > give_up) {
+            return Ok((now, end));
         }
+        (before, since) = (now, start);
     }
 }
 

@@ -1,4 +1,6 @@
 //! Why the host refuses to carry the programs, in sentences that end with the way out.
+//!
+//! A cause stands inside its sentence, before the hint, and so is not the error's `source`: nobody prints it twice.
 
 use std::io;
 use std::path::PathBuf;
@@ -45,8 +47,8 @@ pub enum LoadError {
     )]
     NoNativeXdp { name: String, driver: String },
 
-    #[error("cannot attach to `{name}` in mode {mode}: {source}{hint}")]
-    Attach { name: String, mode: &'static str, source: io::Error, hint: &'static str },
+    #[error("cannot attach to `{name}` in mode {mode}: {cause}{hint}")]
+    Attach { name: String, mode: &'static str, cause: io::Error, hint: &'static str },
 
     #[error("{dir} is not on a BPF file system; hint: `mount -t bpf bpf {mount_at}`")]
     NotBpffs { dir: PathBuf, mount_at: PathBuf },
@@ -56,8 +58,8 @@ pub enum LoadError {
     )]
     DottedPinDir { dir: PathBuf },
 
-    #[error("cannot {action} {path}: {source}")]
-    File { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot {action} {path}: {cause}")]
+    File { action: &'static str, path: PathBuf, cause: io::Error },
 
     #[error(
         "another daemon (pid {pid}) runs this instance and holds {path}; \
@@ -71,21 +73,21 @@ pub enum LoadError {
     )]
     OtherLayout { dir: PathBuf, detail: String },
 
-    #[error("the kernel does not take the maps and programs: {source}{hint}")]
-    Object { source: Box<aya::EbpfError>, hint: &'static str },
+    #[error("the kernel does not take the maps and programs: {cause}{hint}")]
+    Object { cause: Box<aya::EbpfError>, hint: &'static str },
 
     #[error(
-        "the kernel does not take program {name}: {source}; hint: this is a bug of xlb or a kernel older than 5.15"
+        "the kernel does not take program {name}: {cause}; hint: this is a bug of xlb or a kernel older than 5.15"
     )]
-    Program { name: &'static str, source: Box<aya::programs::ProgramError> },
+    Program { name: &'static str, cause: Box<aya::programs::ProgramError> },
 
     #[error(
         "the embedded object has no {kind} {name}; hint: this is a bug of xlb, please report it"
     )]
     Incomplete { kind: &'static str, name: &'static str },
 
-    #[error("cannot tell the kernel's clock rate: {source}")]
-    Clock { source: io::Error },
+    #[error("cannot tell the kernel's clock rate: {cause}")]
+    Clock { cause: io::Error },
 
     #[error(transparent)]
     Table(#[from] TableError),
@@ -97,7 +99,7 @@ impl LoadError {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File { action, path, source }
+        move |cause| Self::File { action, path, cause }
     }
 
     /// The exit code of a command that ends with this: always "the host refuses".
@@ -117,12 +119,21 @@ pub enum Notice {
     SeveredLink { interface: String },
     /// A pinned link followed its interface to a new name.
     RenamedLink { from: String, to: String },
+    /// Somebody else had taken the program off.
+    Reattached { interface: String },
     /// An interface that is no longer listed was detached.
     Detached { interface: String },
     /// An interface was attached afresh because another mode was asked for.
     ModeChanged { interface: String },
     /// Pins of an earlier daemon were taken over.
     Adopted { maps: usize },
+}
+
+impl Notice {
+    /// Whether a severed link of `interface` was told of.
+    pub(super) fn is_about(&self, name: &str) -> bool {
+        matches!(self, Self::SeveredLink { interface } if interface == name)
+    }
 }
 
 impl std::fmt::Display for Notice {
@@ -138,6 +149,9 @@ impl std::fmt::Display for Notice {
             ),
             Self::SeveredLink { interface } => {
                 write!(f, "`{interface}` had been deleted and made again: attached afresh")
+            }
+            Self::Reattached { interface } => {
+                write!(f, "`{interface}` had lost the program: attached again")
             }
             Self::RenamedLink { from, to } => write!(f, "`{from}` is now called `{to}`"),
             Self::Detached { interface } => {

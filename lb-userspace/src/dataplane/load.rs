@@ -102,8 +102,11 @@ fn start(
     for facts in interfaces {
         maps.put_interface(facts)?;
     }
-    let xdp = program_mut(&mut ebpf, program::XDP)?;
-    let attached = attach::attach_all(&pins, xdp, interfaces, options.mode, &mut notices)?;
+    let xdp = program_mut(&mut ebpf, program::XDP)?
+        .fd()
+        .and_then(|fd| Ok(fd.try_clone()?))
+        .map_err(|cause| LoadError::Program { name: program::XDP, cause: Box::new(cause) })?;
+    let attached = attach::attach_all(&pins, xdp.as_fd(), interfaces, options.mode, &mut notices)?;
     maps.keep_interfaces(interfaces)?;
     pin_programs(&mut ebpf, &pins)?;
 
@@ -112,7 +115,8 @@ fn start(
     let expire = sys::open_pin(&pins.progs().join("expire"))
         .map_err(LoadError::file("open", pins.progs().join("expire")))?;
     let clock = Clock::new(clock, shapes.hz, shift);
-    Ok(BpfDataplane::new(pins, maps, clock, expire, attached, notices, lock))
+    let tables = (maps, clock, expire);
+    Ok(BpfDataplane::new(pins, tables, (options.mode, attached), notices, lock))
 }
 
 /// How far the programs shift jiffies. Stamps in adopted maps are in the ticks of whoever wrote them.

@@ -2,14 +2,14 @@
 //!
 //! Only this tree names aya. [`Dataplane`] has a real implementation over pinned maps and a fake one for tests.
 
-pub mod fake;
-pub mod faulty;
 pub mod attach;
 pub mod batch;
 pub mod bpf;
 pub mod clock;
 pub mod detach;
 pub mod error;
+pub mod fake;
+pub mod faulty;
 mod hops;
 pub mod load;
 mod loads;
@@ -32,7 +32,7 @@ use lb_common::wire::Addr4;
 pub enum MapOp {
     /// Writes an element of REALS.
     PutReal { id: RealId, real: Real },
-    /// Writes an element of NEXT_HOPS.
+    /// Writes an element of `NEXT_HOPS`.
     PutHop { id: HopId, hop: NextHop },
     /// Writes elements of LOCALS4 from `at` on.
     PutLocals { at: u32, addresses: Vec<Addr4> },
@@ -42,7 +42,7 @@ pub enum MapOp {
     PutService { key: ServiceKey, service: Service },
     /// Removes a service; its flows go on.
     RemoveService { key: ServiceKey },
-    /// Zeroes LOADS and COUNT_REAL of an id that is about to be given to another real server.
+    /// Zeroes LOADS, `HALF_LOADS` and `COUNT_REAL` of an id that is about to be given to another real server.
     ResetReal { id: RealId },
     /// Writes PORTS from 0 on; `Config::ports` says how many count.
     PutPorts { ports: Vec<u16> },

@@ -38,7 +38,8 @@ pub enum Mode {
     XdpGeneric,
 }
 
-/// The largest MTU at which veth takes a program that knows no fragments (measured on 6.18; drivers/net/veth.c).
+/// The largest MTU at which veth takes a program that knows no fragments (measured on 6.18; drivers/net/veth.c). The
+/// driver looks at the peer's, which the other end may hide; the two are the same where anything works.
 const VETH_MTU: u32 = 3506;
 
 /// The interfaces called `names`, each fit to carry a program. `ours` tells whether a program is one of the

@@ -74,7 +74,7 @@ impl Reader {
             .ok_or_else(|| LoadError::file("open", &path)(std::io::ErrorKind::NotFound.into()))?;
         let config = maps.config()?;
         let clock =
-            Clock::of_config(program, &config).map_err(|source| LoadError::Clock { source })?;
+            Clock::of_config(program, &config).map_err(|cause| LoadError::Clock { cause })?;
         Ok(Self { maps, clock })
     }
 
@@ -195,10 +195,10 @@ impl Reader {
     }
 
     fn now(&self) -> Result<Tick, TableError> {
-        self.clock.now_tick().map_err(|source| TableError {
+        self.clock.now_tick().map_err(|cause| TableError {
             map: lb_common::abi::program::CLOCK,
             action: "run",
-            source,
+            cause,
         })
     }
 }

@@ -67,14 +67,14 @@ pub struct Reaper {
 impl Reaper {
     pub(super) fn new(maps: Maps, clock: Clock, expire: Arc<OwnedFd>) -> Self {
         let (hops, loads) = (LearnedHops::default(), HalfOpenLoads::default());
-        Self { maps, clock, expire, hops, loads, sweeps: 0 }
+        Self { maps, clock, expire, hops, loads, sweeps: 1 }
     }
 
     /// One sweep.
     pub fn sweep(&mut self) -> Result<SweepReport, TableError> {
         let start = sys::monotonic();
         let config = self.maps.config()?;
-        let now = self.clock.now_tick().map_err(|source| failed(program::CLOCK, source))?;
+        let now = self.clock.now_tick().map_err(|cause| failed(program::CLOCK, cause))?;
         let mut report = SweepReport::default();
         let thorough = self.sweeps.is_multiple_of(THOROUGH);
         self.sweeps = self.sweeps.wrapping_add(1);
@@ -94,15 +94,20 @@ impl Reaper {
         &self,
         config: &Config,
         now: Tick,
-        replies: bool,
+        orphans: bool,
         report: &mut SweepReport,
     ) -> Result<(), TableError> {
         let mut batch = ExpireBatch::new(self.expire.as_fd());
         let mut outcome = Ok(());
         self.maps.flows.walk(|key, flow| {
             count(flow, report);
-            if (replies || !flow.rewrite.is_reply()) && is_over(config, flow, now) {
-                outcome = batch.push(*key);
+            if is_over(config, flow, now) {
+                outcome = match flow.rewrite.is_reply() {
+                    false => batch.push(*key),
+                    true if orphans => is_there(&self.maps.flows, &flow.rewrite.twin())
+                        .and_then(|paired| if paired { Ok(()) } else { batch.push(*key) }),
+                    true => Ok(()),
+                };
             }
             if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
@@ -227,7 +232,7 @@ impl<'a> ExpireBatch<'a> {
         // Zero is no tuple that a packet has: it ends the list.
         self.keys[self.filled..].fill(FlowKey::default());
         self.ended += sys::run(self.program, bytemuck::bytes_of(&self.keys), &mut [])
-            .map_err(|source| failed(program::EXPIRE, source))?;
+            .map_err(|cause| failed(program::EXPIRE, cause))?;
         self.filled = 0;
         Ok(())
     }
@@ -238,8 +243,8 @@ impl<'a> ExpireBatch<'a> {
     }
 }
 
-fn failed(program: &'static str, source: io::Error) -> TableError {
-    TableError { map: program, action: "run", source }
+fn failed(program: &'static str, cause: io::Error) -> TableError {
+    TableError { map: program, action: "run", cause }
 }
 
 const _: () = assert!(size_of::<FlowKey>() * limits::EXPIRE_BATCH as usize >= 14);

@@ -75,8 +75,8 @@ pub(super) fn of_object(object: &[u8], pins: &Pins) -> Result<Shapes, LoadError>
     let clock = load_program(&mut ebpf, program::CLOCK)?;
     let fd = clock
         .fd()
-        .map_err(|source| LoadError::Program { name: program::CLOCK, source: Box::new(source) })?;
-    let hz = clock::measure_hz(fd.as_fd()).map_err(|source| LoadError::Clock { source })?;
+        .map_err(|cause| LoadError::Program { name: program::CLOCK, cause: Box::new(cause) })?;
+    let hz = clock::measure_hz(fd.as_fd()).map_err(|cause| LoadError::Clock { cause })?;
     Ok(Shapes { maps, hz })
 }
 
@@ -115,13 +115,13 @@ pub(super) fn load_program<'a>(
         .program_mut(name)
         .and_then(|program| <&mut Xdp>::try_from(program).ok())
         .ok_or(LoadError::Incomplete { kind: "program", name })?;
-    program.load().map_err(|source| LoadError::Program { name, source: Box::new(source) })?;
+    program.load().map_err(|cause| LoadError::Program { name, cause: Box::new(cause) })?;
     Ok(program)
 }
 
 /// Says what is behind the commonest refusals.
-pub(super) fn object_error(source: aya::EbpfError) -> LoadError {
-    let hint = match errno(&source) {
+pub(super) fn object_error(cause: aya::EbpfError) -> LoadError {
+    let hint = match errno(&cause) {
         Some(libc::ENOMEM | libc::E2BIG) => {
             "; hint: the tables do not fit in memory, ask for fewer flows"
         }
@@ -131,7 +131,7 @@ pub(super) fn object_error(source: aya::EbpfError) -> LoadError {
         }
         _ => "",
     };
-    LoadError::Object { source: Box::new(source), hint }
+    LoadError::Object { cause: Box::new(cause), hint }
 }
 
 /// The system's error number under an error, wherever it lies in the chain.

@@ -17,10 +17,13 @@ mod cmd {
     pub(super) const MAP_UPDATE_ELEM: libc::c_int = 2;
     pub(super) const MAP_DELETE_ELEM: libc::c_int = 3;
     pub(super) const MAP_GET_NEXT_KEY: libc::c_int = 4;
+    pub(super) const OBJ_PIN: libc::c_int = 6;
     pub(super) const OBJ_GET: libc::c_int = 7;
     pub(super) const PROG_TEST_RUN: libc::c_int = 10;
     pub(super) const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
     pub(super) const MAP_LOOKUP_BATCH: libc::c_int = 24;
+    pub(super) const LINK_CREATE: libc::c_int = 28;
+    pub(super) const LINK_UPDATE: libc::c_int = 29;
     pub(super) const LINK_DETACH: libc::c_int = 34;
 }
 
@@ -234,6 +237,55 @@ pub(super) fn link_info(fd: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     unsafe { info(fd) }
 }
 
+/// Where an XDP program shall run (include/uapi/linux/if_link.h).
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(super) enum XdpFlags {
+    Skb = 1 << 1,
+    Driver = 1 << 2,
+}
+
+/// `enum bpf_attach_type`.
+const BPF_XDP: u32 = 37;
+
+#[repr(C)]
+struct LinkAttr {
+    program: u32,
+    ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// Attaches an XDP program; it runs as long as the link is open or pinned somewhere.
+pub(super) fn create_link(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    flags: XdpFlags,
+) -> io::Result<OwnedFd> {
+    let mut attr =
+        LinkAttr { program: number(program), ifindex, attach_type: BPF_XDP, flags: flags as u32 };
+    // SAFETY: the structure holds no address.
+    let fd = unsafe { bpf(cmd::LINK_CREATE, &mut attr) }?;
+    // SAFETY: the kernel just gave us this descriptor, and only us; descriptors fit an int.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+#[repr(C)]
+struct UpdateAttr {
+    link: u32,
+    program: u32,
+    flags: u32,
+    old_program: u32,
+}
+
+/// Replaces the program of a live link between two packets. `ENOLINK`: its interface is gone.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr =
+        UpdateAttr { link: number(link), program: number(program), flags: 0, old_program: 0 };
+    // SAFETY: the structure holds no address.
+    unsafe { bpf(cmd::LINK_UPDATE, &mut attr) }.map(drop)
+}
+
 #[repr(C)]
 struct DetachAttr {
     fd: u32,
@@ -252,6 +304,14 @@ struct ObjectAttr {
     path: u64,
     fd: u32,
     flags: u32,
+}
+
+/// Pins a link, program or map.
+pub(super) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = ObjectAttr { path: path.as_ptr() as u64, fd: number(fd), flags: 0 };
+    // SAFETY: the path is a C string that outlives the call.
+    unsafe { bpf(cmd::OBJ_PIN, &mut attr) }.map(drop)
 }
 
 /// Opens a pin, whatever it is of.

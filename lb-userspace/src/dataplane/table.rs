@@ -16,15 +16,14 @@ use super::sys;
 
 /// An operation on a map that the kernel refused.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} map {map}: {source}")]
+#[error("cannot {action} map {map}: {cause}")]
 pub struct TableError {
     /// Name of the map.
     pub map: &'static str,
     /// What was tried.
     pub action: &'static str,
     /// What the kernel said.
-    #[source]
-    pub source: io::Error,
+    pub cause: io::Error,
 }
 
 /// A map from `K` to `V`, of any kind that has one value a key.
@@ -42,10 +41,16 @@ impl<K, V> Clone for Table<K, V> {
     }
 }
 
+impl<K, V> AsFd for Table<K, V> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl<K: Pod, V: Pod> Table<K, V> {
     /// Opens the pin `name` in `maps`; refuses a map whose keys or values are of another size.
     pub fn open(maps: &Path, name: &'static str) -> Result<Self, TableError> {
-        let failed = |source| TableError { map: name, action: "open", source };
+        let failed = |cause| TableError { map: name, action: "open", cause };
         let fd = sys::open_pin(&maps.join(name)).map_err(failed)?;
         let info = sys::map_info(fd.as_fd()).map_err(failed)?;
         let fits = info.key_size as usize == size_of::<K>()
@@ -62,19 +67,15 @@ impl<K: Pod, V: Pod> Table<K, V> {
         self.capacity
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
     /// The value of `key`, if it is there.
     pub fn get(&self, key: &K) -> Result<Option<V>, TableError> {
         let mut value = V::zeroed();
         let room = bytemuck::bytes_of_mut(&mut value);
         // SAFETY: `open` compared the sizes of K and V with the map's.
-        match unsafe { sys::lookup(self.fd(), bytemuck::bytes_of(key), room) } {
+        match unsafe { sys::lookup(self.as_fd(), bytemuck::bytes_of(key), room) } {
             Ok(()) => Ok(Some(value)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(self.failed("read", source)),
+            Err(cause) => Err(self.failed("read", cause)),
         }
     }
 
@@ -82,23 +83,23 @@ impl<K: Pod, V: Pod> Table<K, V> {
     pub fn put(&self, key: &K, value: &V) -> Result<(), TableError> {
         let bytes = bytemuck::bytes_of(value);
         // SAFETY: as in `get`.
-        unsafe { sys::update(self.fd(), bytemuck::bytes_of(key), bytes) }
-            .map_err(|source| self.failed("write", source))
+        unsafe { sys::update(self.as_fd(), bytemuck::bytes_of(key), bytes) }
+            .map_err(|cause| self.failed("write", cause))
     }
 
     /// Removes; says whether there was anything to remove.
     pub fn remove(&self, key: &K) -> Result<bool, TableError> {
         // SAFETY: as in `get`.
-        match unsafe { sys::delete(self.fd(), bytemuck::bytes_of(key)) } {
+        match unsafe { sys::delete(self.as_fd(), bytemuck::bytes_of(key)) } {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(self.failed("delete from", source)),
+            Err(cause) => Err(self.failed("delete from", cause)),
         }
     }
 
     /// Calls `visit` for each element until it breaks. C-14
     pub fn walk(&self, visit: impl FnMut(&K, &V) -> ControlFlow<()>) -> Result<(), TableError> {
-        batch::walk(self.fd(), BATCH, visit).map_err(|source| self.failed("walk", source))
+        batch::walk(self.as_fd(), BATCH, visit).map_err(|cause| self.failed("walk", cause))
     }
 
     /// Calls `visit` for each element.
@@ -109,8 +110,8 @@ impl<K: Pod, V: Pod> Table<K, V> {
         })
     }
 
-    fn failed(&self, action: &'static str, source: io::Error) -> TableError {
-        TableError { map: self.name, action, source }
+    fn failed(&self, action: &'static str, cause: io::Error) -> TableError {
+        TableError { map: self.name, action, cause }
     }
 }
 
@@ -137,7 +138,7 @@ impl<V: Pod> PerCpu<V> {
     /// Opens the pin `name` in `maps`.
     pub fn open(maps: &Path, name: &'static str) -> Result<Self, TableError> {
         let () = Self::WHOLE_WORDS;
-        let failed = |source| TableError { map: name, action: "open", source };
+        let failed = |cause| TableError { map: name, action: "open", cause };
         let fd = sys::open_pin(&maps.join(name)).map_err(failed)?;
         let info = sys::map_info(fd.as_fd()).map_err(failed)?;
         let fits = info.key_size == 4
@@ -163,7 +164,7 @@ impl<V: Pod> PerCpu<V> {
         match unsafe { sys::lookup(self.fd.as_fd(), &index.to_ne_bytes(), room) } {
             Ok(()) => Ok(values),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(source) => Err(TableError { map: self.name, action: "read", source }),
+            Err(cause) => Err(TableError { map: self.name, action: "read", cause }),
         }
     }
 
@@ -172,7 +173,7 @@ impl<V: Pod> PerCpu<V> {
         let zeroes = vec![0_u8; size_of::<V>() * self.cpus];
         // SAFETY: as in `get`.
         unsafe { sys::update(self.fd.as_fd(), &index.to_ne_bytes(), &zeroes) }
-            .map_err(|source| TableError { map: self.name, action: "write", source })
+            .map_err(|cause| TableError { map: self.name, action: "write", cause })
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use lb_common::abi::{HopState, Method, NextHop, Real, RealFlags, RealId, ServiceId, limits};
 use lb_common::wire::Addr4;
 
-use super::service::{Accepted, AcceptedReal};
+use super::accepted::{Accepted, AcceptedReal};
 use super::{DesiredReal, Inputs};
 use crate::config::model::{AddressRange, Kind};
 use crate::control::error::ControlError;
@@ -15,14 +15,14 @@ use crate::control::state::Hop;
 /// A real server and what the slot table has to know of it.
 pub(super) struct Built {
     pub(super) real: DesiredReal,
-    /// In IPVS's list: up, or kept with weight 0 by inhibit_on_failure.
+    /// In IPVS's list: up, or kept with weight 0 by `inhibit_on_failure`.
     pub(super) listed: bool,
     /// Its neighbour answered once, and full-NAT has a source address.
     pub(super) reachable: bool,
 }
 
 /// IPVS stores weights as `int`.
-const WEIGHT_MAX: i64 = i32::MAX as i64;
+const WEIGHT_MAX: u32 = i32::MAX.unsigned_abs();
 
 /// The tables of a real server.
 pub(super) fn build(
@@ -32,7 +32,6 @@ pub(super) fn build(
     service_id: ServiceId,
     ids: &mut Ids,
 ) -> Result<Built, ControlError> {
-    let server = accepted.server;
     let method = method(inputs, service, accepted)?;
     let id = ids.real(accepted.key).map_err(|_| ControlError::TooManyReals {
         service: service.ident.to_string(),
@@ -40,8 +39,8 @@ pub(super) fn build(
         limit: limits::REALS,
     })?;
     let health = inputs.health.get(&accepted.key);
-    let up = health.is_none_or(|health| health.is_up());
-    let listed = up || server.inhibit_on_failure;
+    let up = health.is_none_or(super::super::health::RealHealth::is_up);
+    let listed = up || accepted.inhibit;
     let delta = health.map_or(0, |health| health.weight_delta);
     let hop = next_hop(inputs, accepted, id);
     let locals = match method {
@@ -54,7 +53,7 @@ pub(super) fn build(
         port: accepted.key.port,
         method: method as u8,
         flags: RealFlags::USED | if listed { RealFlags::UP } else { 0 },
-        weight: if up { effective_weight(server.weight, delta) } else { 0 },
+        weight: if up { effective_weight(accepted.weight, delta) } else { 0 },
         locals_at: 0,
         locals_len: 0,
         service: accepted.key.service,
@@ -66,7 +65,8 @@ pub(super) fn build(
 
 /// The configured weight and what dynamic checks add to it.
 pub(in crate::control) fn effective_weight(weight: u32, delta: i64) -> u32 {
-    i64::from(weight).saturating_add(delta).clamp(0, WEIGHT_MAX) as u32
+    let sum = i64::from(weight).saturating_add(delta).max(0);
+    u32::try_from(sum).unwrap_or(u32::MAX).min(WEIGHT_MAX)
 }
 
 fn method(
@@ -74,7 +74,7 @@ fn method(
     service: &Accepted<'_>,
     accepted: &AcceptedReal<'_>,
 ) -> Result<Method, ControlError> {
-    match accepted.server.kind {
+    match accepted.kind {
         Kind::FullNat => Ok(Method::FullNat),
         // A server on the clients' side answers them directly, past the translation.
         _ if inputs.host.interfaces == 1 => Err(ControlError::NatOnOneArm {
@@ -93,7 +93,9 @@ fn next_hop(inputs: &Inputs<'_>, accepted: &AcceptedReal<'_>, id: RealId) -> Opt
         Some(Hop::Lost) => Some(NextHop::default()),
         Some(Hop::Unresolved) => None,
         None => {
-            inputs.mirror.hops.get(&id).filter(|hop| hop.state == HopState::Valid as u8).copied()
+            // A hop without its real server is of another that had this id.
+            let hop = inputs.mirror.reals.get(&id).and(inputs.mirror.hops.get(&id));
+            hop.filter(|hop| hop.state == HopState::Valid as u8).copied()
         }
     }
 }

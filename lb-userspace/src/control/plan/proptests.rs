@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::model::{
-    AddressRange, Config, Granularity, Kind, Persistence, RealServer, Scheduler, VirtualServer,
+    AddressRange, Config, Granularity, Kind, Persistence, RealServer, Scheduler, SorryServer,
+    VirtualServer,
 };
 use crate::control::arena::GRACE;
 use crate::control::event::{Event, Status};
@@ -45,8 +46,15 @@ fn a_real() -> impl Strategy<Value = RealServer> {
 fn a_service() -> impl Strategy<Value = VirtualServer> {
     let scheduler = prop::sample::select(Scheduler::ALL.as_slice());
     let reals = prop::collection::vec(a_real(), 1..6);
-    (80..84u16, scheduler, reals, any::<(bool, bool)>()).prop_map(
-        |(port, scheduler, reals, (sticky, locals))| VirtualServer {
+    (80..84u16, scheduler, reals, any::<(bool, bool)>(), proptest::option::of(1..8u8)).prop_map(
+        |(port, scheduler, reals, (sticky, locals), sorry)| VirtualServer {
+            sorry_server: sorry.map(|n| SorryServer {
+                ip: IpAddr::V4(real_ip(n)),
+                port: 80,
+                kind: Kind::Nat,
+                inhibit: n % 2 == 0,
+            }),
+            quorum: u32::from(sorry.unwrap_or(1)),
             persistence: sticky.then_some(Persistence {
                 timeout: Duration::from_secs(10),
                 granularity: Granularity::Mask4([255; 4].into()),

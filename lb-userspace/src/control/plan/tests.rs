@@ -8,7 +8,7 @@ use super::*;
 use crate::config::model::{Kind, Scheduler};
 use crate::control::arena::GRACE;
 use crate::control::event::Event;
-use crate::control::testing::{World, key, model, real, service};
+use crate::control::testing::{Fault, World, key, model, real, service};
 
 fn two() -> crate::config::model::Config {
     model(vec![service(80, Scheduler::Rr, vec![real(1, 1), real(2, 1)])])
@@ -135,6 +135,20 @@ fn equal_lists_of_local_addresses_are_stored_once() {
     assert_eq!(world.fake.reals[world.id(81, 1).0 as usize].locals_len, 1);
     assert_eq!(world.fake.config.ports, 64_512 - 28_232);
     assert!(world.fake.ports[0] >= 1024);
+}
+
+#[test]
+fn next_hop_whose_real_server_was_never_written_is_taken_back() {
+    let mut world = World::serving(two());
+    let three = vec![real(1, 1), real(2, 1), real(3, 1)];
+    // Reset, next hop; the real server itself does not take.
+    world.fault = Some(Fault::Fail(3));
+    world.configure(model(vec![service(80, Scheduler::Rr, three)])).unwrap();
+    let id = world.id(80, 3);
+    assert!(world.fake.hops[id.0 as usize] != NextHop::default());
+    assert!(world.fake.reals.get(id.0 as usize).is_none_or(|real| real.flags == 0));
+    world.configure(two()).unwrap();
+    assert_eq!(world.fake.hops[id.0 as usize], NextHop::default());
 }
 
 #[test]

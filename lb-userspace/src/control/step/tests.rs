@@ -288,3 +288,69 @@ fn view_shows_health_reason_and_tombstones() {
     assert_eq!(real.health_reason, "test");
     assert_eq!(view.tombstones.len(), 2);
 }
+
+fn with_sorry(kind: Kind) -> model::Config {
+    let mut config = three();
+    config.virtual_servers[0].sorry_server =
+        Some(model::SorryServer { ip: IpAddr::V4(real_ip(7)), port: 80, kind, inhibit: false });
+    config
+}
+
+#[test] // K-46
+fn sorry_server_takes_over_when_all_are_down_and_leaves_again() {
+    let mut world = World::serving(with_sorry(Kind::Nat));
+    assert_eq!(world.table(80), [3, 2, 1]);
+    assert_eq!(flags(&world, 7), RealFlags::USED);
+    for n in 1..=3 {
+        world.event(check(80, n, Status::Down));
+    }
+    assert_eq!(world.table(80), [7]);
+    assert_eq!(flags(&world, 7), RealFlags::USED | RealFlags::UP);
+    assert!(view(&world.state).services[0].sorry_active);
+    world.event(check(80, 2, Status::Up));
+    assert_eq!(world.table(80), [2]);
+    let quorum = |effect: &Effect| match effect {
+        Effect::Quorum { is_up, sorry_active, .. } => Some((*is_up, *sorry_active)),
+        _ => None,
+    };
+    let changes: Vec<_> = world.effects.iter().filter_map(quorum).collect();
+    assert_eq!(changes, [(false, true), (true, false)]);
+}
+
+#[test] // K-46, K-47
+fn live_real_servers_wait_while_the_sorry_server_is_active() {
+    let mut config = with_sorry(Kind::Nat);
+    config.virtual_servers[0].quorum = 3;
+    config.virtual_servers[0].real_servers[0].inhibit_on_failure = true;
+    let mut world = World::serving(config);
+    assert_eq!(world.table(80), [3, 2, 1]);
+    world.event(check(80, 2, Status::Down));
+    assert_eq!(world.table(80), [7]);
+    assert_eq!(flags(&world, 1), RealFlags::USED | RealFlags::UP);
+    assert_eq!(flags(&world, 3), RealFlags::USED);
+    world.event(check(80, 2, Status::Up));
+    assert_eq!(world.table(80), [3, 2, 1]);
+}
+
+#[test]
+fn quorum_without_a_sorry_server_leaves_the_rest_serving() {
+    let mut config = three();
+    config.virtual_servers[0].quorum = 3;
+    let mut world = World::serving(config);
+    world.event(check(80, 2, Status::Down));
+    assert_eq!(world.table(80), [3, 1]);
+    assert!(!view(&world.state).services[0].quorum_up);
+}
+
+#[test]
+fn real_server_that_is_also_the_sorry_server_serves_as_such() {
+    let mut config = with_sorry(Kind::Nat);
+    config.virtual_servers[0].real_servers.push(real(7, 3));
+    let mut world = World::serving(config);
+    for n in [1, 2, 3, 7] {
+        world.event(check(80, n, Status::Down));
+    }
+    assert_eq!(world.table(80), [7]);
+    world.event(check(80, 1, Status::Up));
+    assert_eq!(world.table(80), [1]);
+}

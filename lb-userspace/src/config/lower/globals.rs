@@ -1,0 +1,136 @@
+//! `global_defs` and `SSL`. keepalived-spec section 5.
+
+use std::time::Duration;
+
+use super::super::ast::Statement;
+use super::super::diag::{Code, Diag};
+use super::super::keywords::{Block, Class};
+use super::super::model::Globals;
+use super::super::source::Span;
+use super::known;
+use super::values::{Out, bad, bad_value, boolean, number, uint};
+
+/// keepalived's upper bound of `lvs_timeouts`: 31 days.
+const LONGEST_TIMEOUT: u64 = 2_678_400;
+
+pub(super) fn read(
+    out: &mut Out,
+    block: &Statement,
+    globals: &mut Globals,
+    uses: &mut Vec<(Block, &'static str, Span)>,
+) {
+    for statement in block.statements() {
+        if !known(out, statement, Block::GlobalDefs) {
+            continue;
+        }
+        let Some(keyword) = statement.known.filter(|keyword| keyword.class == Class::Supported)
+        else {
+            continue;
+        };
+        let used = match statement.name() {
+            "router_id" => {
+                globals.router_id = statement.argument(0).map(str::to_owned);
+                true
+            }
+            "lvs_timeouts" => {
+                timeouts(out, statement, globals);
+                true
+            }
+            "lvs_sync_daemon" => {
+                out.push(
+                    Diag::new(
+                        Code::SyncIgnored,
+                        statement.span(),
+                        "connections are not synchronised between directors",
+                    )
+                    .note("tied to a VRRP instance, the daemon has nobody left to start it"),
+                );
+                true
+            }
+            "script_user" => {
+                match statement.argument(0) {
+                    Some(user) => {
+                        globals.script_user =
+                            Some((user.to_owned(), statement.argument(1).map(str::to_owned)));
+                    }
+                    None => bad(out, statement, 0, "a user"),
+                }
+                true
+            }
+            "enable_script_security" => {
+                globals.script_security = true;
+                true
+            }
+            "rs_init_notifies" => {
+                globals.rs_init_notifies = true;
+                true
+            }
+            "checker_log_all_failures" => {
+                globals.log_all_failures =
+                    boolean(out, statement).unwrap_or(globals.log_all_failures);
+                true
+            }
+            "smtp_alert" | "smtp_alert_checker" => boolean(out, statement) == Some(true),
+            "smtp_connect_timeout" => number(out, statement, 0, 4294).is_some(),
+            "startup_script_timeout" | "shutdown_script_timeout" => {
+                number(out, statement, 1, 1000).is_some()
+            }
+            // An empty list sends no mail.
+            "notification_email" => {
+                if statement.statements().is_empty() {
+                    out.push(bad_value(statement, 0, "at least one address in the block"));
+                }
+                !statement.statements().is_empty()
+            }
+            _ => true,
+        };
+        if used {
+            uses.push((Block::GlobalDefs, keyword.name, statement.keyword.span));
+        }
+    }
+}
+
+fn timeouts(out: &mut Out, statement: &Statement, globals: &mut Globals) {
+    if statement.arguments.len() < 2 {
+        bad(out, statement, 0, "tcp N, tcpfin N or udp N");
+        return;
+    }
+    let mut at = 0;
+    while let Some(word) = statement.argument(at) {
+        let slot = match word {
+            "tcp" => &mut globals.timeout_tcp,
+            "tcpfin" => &mut globals.timeout_tcp_fin,
+            "udp" => &mut globals.timeout_udp,
+            _ => {
+                bad(out, statement, at, "tcp, tcpfin or udp");
+                at += 1;
+                continue;
+            }
+        };
+        match statement
+            .argument(at + 1)
+            .and_then(uint)
+            .filter(|seconds| *seconds <= LONGEST_TIMEOUT)
+        {
+            Some(seconds) => *slot = Some(Duration::from_secs(seconds)),
+            None => bad(out, statement, at + 1, "seconds from 0 to 2678400"),
+        }
+        at += 2;
+    }
+}
+
+pub(super) fn read_ssl(out: &mut Out, block: &Statement, globals: &mut Globals) {
+    for statement in block.statements() {
+        if !known(out, statement, Block::Ssl) {
+            continue;
+        }
+        let value = statement.argument(0).map(str::to_owned);
+        match statement.name() {
+            "password" => globals.ssl.password = value,
+            "ca" => globals.ssl.ca = value,
+            "certificate" => globals.ssl.certificate = value,
+            "key" => globals.ssl.key = value,
+            _ => {}
+        }
+    }
+}

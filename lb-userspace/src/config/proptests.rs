@@ -1,0 +1,1 @@
+//! Properties of the whole road from bytes to model.

@@ -1,0 +1,1 @@
+//! Named situations of the language.

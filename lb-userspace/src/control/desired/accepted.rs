@@ -1,0 +1,154 @@
+//! Which virtual servers and real servers this version serves, and what it has to say about the rest.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use lb_common::abi::ServiceKey;
+
+use super::Skipped;
+use crate::config::model::{self, Checker, Kind, Protocol, ServiceMatch, VirtualServer};
+use crate::control::event::{RealIdent, ServiceIdent};
+use crate::control::ids::RealKey;
+
+/// A virtual server that is served, with those of its real servers that are.
+#[derive(Clone, Debug)]
+pub struct Accepted<'a> {
+    pub key: ServiceKey,
+    pub ident: ServiceIdent,
+    pub server: &'a VirtualServer,
+    pub reals: Vec<AcceptedReal<'a>>,
+    /// Serves while quorum is lost.
+    pub sorry: Option<AcceptedReal<'a>>,
+}
+
+/// A real server that is served.
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptedReal<'a> {
+    pub key: RealKey,
+    pub ident: RealIdent,
+    pub addr: Ipv4Addr,
+    pub kind: Kind,
+    pub weight: u32,
+    /// `inhibit_on_failure`.
+    pub inhibit: bool,
+    pub alpha: bool,
+    pub checkers: &'a [Checker],
+}
+
+/// What of `model` this version serves; the rest is told in `skipped`.
+pub fn accepted<'a>(model: &'a model::Config, skipped: &mut Vec<Skipped>) -> Vec<Accepted<'a>> {
+    let mut seen = HashSet::new();
+    let mut list = Vec::new();
+    for server in &model.virtual_servers {
+        let ident = ServiceIdent { service: server.service.clone(), protocol: server.protocol };
+        let mut skip =
+            |what: String, why: &str| skipped.push(Skipped { what, why: why.to_owned() });
+        let what = format!("virtual server {ident}");
+        let Some(key) = ident.key() else {
+            skip(what, &format!("not served: {}", unserved(server)));
+            continue;
+        };
+        if !seen.insert(key) {
+            skip(what, "not served: an earlier virtual server has this address, port and protocol");
+            continue;
+        }
+        let reals = accepted_reals(key, server, &ident, &mut skip);
+        if reals.is_empty() {
+            skip(what, "not served: none of its real servers is");
+            continue;
+        }
+        notes(server, &what, &mut skip);
+        let sorry = sorry(key, server, &ident, &mut skip);
+        list.push(Accepted { key, ident, server, reals, sorry });
+    }
+    list
+}
+
+fn unserved(server: &VirtualServer) -> &'static str {
+    match (&server.service, server.protocol) {
+        (ServiceMatch::Fwmark { .. }, _) => "this version has no services by mark",
+        (ServiceMatch::Group { .. }, _) => "this version has no virtual server groups",
+        (ServiceMatch::Address { ip: IpAddr::V6(_), .. }, _) => "this version forwards IPv4 only",
+        (_, Some(Protocol::Sctp)) => "this version has no SCTP",
+        _ => "it has no protocol",
+    }
+}
+
+fn accepted_reals<'a>(
+    key: ServiceKey,
+    server: &'a VirtualServer,
+    service: &ServiceIdent,
+    skip: &mut impl FnMut(String, &str),
+) -> Vec<AcceptedReal<'a>> {
+    let mut seen = HashSet::new();
+    let mut list = Vec::new();
+    for real in &server.real_servers {
+        let ident = RealIdent { ip: real.ip, port: real.port };
+        let what = format!("real server {ident} of {service}");
+        let (IpAddr::V4(addr), Some(real_key)) = (real.ip, ident.key(key)) else {
+            skip(what, "not served: this version forwards IPv4 only");
+            continue;
+        };
+        match real.kind {
+            Kind::Nat | Kind::FullNat => {}
+            kind @ (Kind::Dr | Kind::Tun) => {
+                skip(what, &format!("not served: this version has no {}", kind.name()));
+                continue;
+            }
+        }
+        if !seen.insert(real_key) {
+            skip(what, "not served: an earlier real server has this address and port");
+            continue;
+        }
+        if real.uthreshold > 0 || real.lthreshold > 0 {
+            skip(what, "uthreshold and lthreshold are without effect in this version");
+        }
+        list.push(AcceptedReal {
+            key: real_key,
+            ident,
+            addr,
+            kind: real.kind,
+            weight: real.weight,
+            inhibit: real.inhibit_on_failure,
+            alpha: real.alpha,
+            checkers: &real.checkers,
+        });
+    }
+    list
+}
+
+/// The sorry server: weight 1, never checked.
+fn sorry<'a>(
+    key: ServiceKey,
+    server: &VirtualServer,
+    service: &ServiceIdent,
+    skip: &mut impl FnMut(String, &str),
+) -> Option<AcceptedReal<'a>> {
+    let sorry = server.sorry_server.as_ref()?;
+    let ident = RealIdent { ip: sorry.ip, port: sorry.port };
+    let what = format!("sorry_server {ident} of {service}");
+    let (IpAddr::V4(addr), Some(key)) = (sorry.ip, ident.key(key)) else {
+        skip(what, "not served: this version forwards IPv4 only");
+        return None;
+    };
+    if let kind @ (Kind::Dr | Kind::Tun) = sorry.kind {
+        skip(what, &format!("not served: this version has no {}", kind.name()));
+        return None;
+    }
+    let (kind, inhibit) = (sorry.kind, sorry.inhibit);
+    Some(AcceptedReal { key, ident, addr, kind, weight: 1, inhibit, alpha: false, checkers: &[] })
+}
+
+/// What a served virtual server asks for in vain.
+fn notes(server: &VirtualServer, what: &str, skip: &mut impl FnMut(String, &str)) {
+    if super::service::scheduler(server.scheduler).is_none() {
+        let name = server.scheduler.name();
+        skip(what.to_owned(), &format!("this version has no scheduler {name}: wlc is used"));
+    }
+    if server.flags.iter().any(|flag| flag == "ops") {
+        skip(what.to_owned(), "one-packet scheduling (ops) is without effect in this version");
+    }
+    if server.persistence.as_ref().is_some_and(|persistence| persistence.engine.is_some()) {
+        skip(what.to_owned(), "persistence_engine is without effect: clients are told by address");
+    }
+}

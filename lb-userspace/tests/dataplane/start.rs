@@ -1,0 +1,306 @@
+//! Start, take-over, end, and what stands in their way.
+
+use lb_common::abi::Config;
+use xlb::dataplane::attach::AttachedMode;
+use xlb::dataplane::detach::detach;
+use xlb::dataplane::error::{LoadError, Notice};
+use xlb::dataplane::load::Options;
+use xlb::dataplane::maps::Maps;
+use xlb::dataplane::preflight::Mode;
+
+use crate::host::on_host;
+
+#[test]
+fn second_daemon_takes_over_maps_and_links_of_the_first() {
+    on_host(|host| {
+        // K-15, K-16, K-19, K-25
+        let first = host.open(&["a0", "b0"]);
+        assert!(first.notices().is_empty(), "{:?}", first.notices());
+        assert!(first.attached().iter().all(|link| link.mode == AttachedMode::Xdp));
+        let pins = host.pins();
+        for pin in
+            ["links/a0", "links/b0", "progs/xdp", "progs/expire", "progs/clock", "maps/FLOWS4"]
+        {
+            assert!(pins.iter().any(|there| there == pin), "{pin} of {pins:?}");
+        }
+        let maps = Maps::open(&host.pin_dir).unwrap();
+        maps.gauges.put(&0, &7).unwrap();
+        let old_program = host.fact("a0").xdp_prog_id.unwrap();
+        drop(first);
+        assert_eq!(host.fact("a0").xdp_prog_id, Some(old_program), "forwards without a daemon");
+
+        let second = host.open(&["a0", "b0"]);
+        assert_eq!(second.notices(), [Notice::Adopted { maps: 20 }]);
+        assert_eq!(second.reader().flows().unwrap(), 7);
+        let new_program = host.fact("a0").xdp_prog_id.unwrap();
+        assert_ne!(new_program, old_program);
+        assert_eq!(host.fact("b0").xdp_prog_id, Some(new_program));
+        assert_eq!(host.pins(), pins);
+        drop(second);
+
+        let removed = detach(&host.pin_dir).unwrap();
+        assert_eq!(removed.interfaces, ["a0", "b0"]);
+        assert_eq!(removed.programs, ["clock", "expire", "xdp"]);
+        assert_eq!(removed.maps.len(), 20);
+        assert!(!host.pin_dir.exists());
+        assert_eq!(host.fact("a0").xdp_prog_id, None);
+        assert!(detach(&host.pin_dir).unwrap().is_empty(), "twice is no error");
+    });
+}
+
+#[test]
+fn second_daemon_beside_a_running_one_is_refused() {
+    on_host(|host| {
+        // K-22
+        let first = host.open(&["a0"]);
+        let error = host.try_open(&host.options(&["a0"])).err().unwrap();
+        assert!(matches!(error, LoadError::Locked { .. }), "{error}");
+        drop(first);
+    });
+}
+
+#[test]
+fn other_instance_on_the_same_interface_is_refused() {
+    on_host(|host| {
+        // K-24
+        let first = host.open(&["a0"]);
+        let options = Options {
+            pin_dir: host.pin_dir.with_file_name("other"),
+            run_dir: host.run_dir.with_file_name("other"),
+            ..host.options(&["a0"])
+        };
+        let error = host.try_open(&options).err().unwrap();
+        assert!(matches!(error, LoadError::ForeignProgram { .. }), "{error}");
+        assert!(!options.pin_dir.exists());
+        assert_eq!(first.attached().len(), 1);
+    });
+}
+
+#[test]
+fn pins_of_another_layout_are_refused_and_left_alone() {
+    on_host(|host| {
+        // C-67, K-20, K-21
+        drop(host.open(&["a0"]));
+        let maps = Maps::open(&host.pin_dir).unwrap();
+        let config = maps.config().unwrap();
+        maps.config.put(&0, &Config { layout: 4711, ..config }).unwrap();
+        let (pins, program) = (host.pins(), host.fact("a0").xdp_prog_id);
+        let error = host.try_open(&host.options(&["a0"])).err().unwrap().to_string();
+        assert!(error.contains("layout 4711") && error.contains("xlb detach"), "{error}");
+        assert_eq!((host.pins(), host.fact("a0").xdp_prog_id), (pins, program));
+    });
+}
+
+#[test]
+fn pin_replaced_by_a_map_of_another_shape_is_refused() {
+    on_host(|host| {
+        // S-10
+        drop(host.open(&["a0"]));
+        let maps = host.pin_dir.join("maps");
+        std::fs::rename(maps.join("SLOTS"), maps.join("REALS")).unwrap();
+        let error = host.try_open(&host.options(&["a0"])).err().unwrap().to_string();
+        assert!(error.contains("REALS is type 2 key 4B value 4B"), "{error}");
+    });
+}
+
+#[test]
+fn other_capacity_than_pinned_is_not_taken_but_told() {
+    on_host(|host| {
+        // C-66
+        drop(host.open(&["a0"]));
+        let options = Options { flows: 4096, ..host.options(&["a0"]) };
+        let again = host.try_open(&options).unwrap();
+        let told = Notice::KeptCapacity { map: "FLOWS4".into(), asked: 8192, kept: 2048 };
+        assert!(again.notices().contains(&told), "{:?}", again.notices());
+        assert_eq!(again.capacity().flows, 1024);
+    });
+}
+
+#[test]
+fn interface_made_again_is_attached_afresh() {
+    on_host(|host| {
+        // K-32
+        drop(host.open(&["a0", "b0"]));
+        host.ip("link del a0");
+        host.ip("link add a0 type veth peer name a1");
+        host.ip("link set a0 up");
+        let again = host.open(&["a0", "b0"]);
+        let told = Notice::SeveredLink { interface: "a0".into() };
+        assert!(again.notices().contains(&told), "{:?}", again.notices());
+        assert!(host.fact("a0").xdp_prog_id.is_some());
+        let maps = Maps::open(&host.pin_dir).unwrap();
+        let mut devices = Vec::new();
+        maps.devices.for_each(|&ifindex, _| devices.push(ifindex)).unwrap();
+        devices.sort_unstable();
+        let mut attached = again.attached().iter().map(|link| link.ifindex).collect::<Vec<_>>();
+        attached.sort_unstable();
+        assert_eq!(devices, attached);
+    });
+}
+
+#[test]
+fn renamed_interfaces_keep_their_links() {
+    on_host(|host| {
+        drop(host.open(&["a0", "b0"]));
+        for (from, to) in [("a0", "tmp"), ("b0", "a0"), ("tmp", "b0")] {
+            host.ip(&format!("link set {from} down"));
+            host.ip(&format!("link set {from} name {to}"));
+        }
+        host.ip("link set b0 name wan.7");
+        host.ip("link set wan.7 up");
+        host.ip("link set a0 up");
+        let again = host.open(&["a0", "wan.7"]);
+        let renamed =
+            |from: &str, to: &str| Notice::RenamedLink { from: from.into(), to: to.into() };
+        assert!(again.notices().contains(&renamed("b0", "a0")), "{:?}", again.notices());
+        assert!(again.notices().contains(&renamed("a0", "wan.7")), "{:?}", again.notices());
+        let links =
+            host.pins().into_iter().filter(|pin| pin.starts_with("links")).collect::<Vec<_>>();
+        assert_eq!(links, ["links/a0", "links/wan%2e7"]);
+    });
+}
+
+#[test]
+fn interface_no_longer_listed_is_detached() {
+    on_host(|host| {
+        drop(host.open(&["a0", "b0"]));
+        let again = host.open(&["b0"]);
+        let told = Notice::Detached { interface: "a0".into() };
+        assert!(again.notices().contains(&told), "{:?}", again.notices());
+        assert_eq!(host.fact("a0").xdp_prog_id, None);
+        assert!(host.fact("b0").xdp_prog_id.is_some());
+    });
+}
+
+#[test]
+fn failed_start_leaves_nothing() {
+    on_host(|host| {
+        // K-27
+        let other = Options {
+            pin_dir: host.pin_dir.with_file_name("other"),
+            run_dir: host.run_dir.with_file_name("other"),
+            ..host.options(&["b0"])
+        };
+        let other = host.try_open(&other).unwrap();
+        let mut options = host.options(&["a0", "b0"]);
+        // Attached since the facts were gathered, so that a0 is attached first and b0 fails.
+        let taken = options.facts.iter_mut().find(|facts| facts.name == "b0").unwrap();
+        taken.xdp_prog_id = None;
+        let error = host.try_open(&options).err().unwrap();
+        assert!(matches!(&error, LoadError::Attach { name, .. } if name == "b0"), "{error}");
+        assert!(!host.pin_dir.exists(), "{:?}", host.pins());
+        assert_eq!(host.fact("a0").xdp_prog_id, None);
+        drop(other);
+
+        let too_much = Options { flows: u32::MAX / 4, ..host.options(&["a0"]) };
+        let error = host.try_open(&too_much).err().unwrap().to_string();
+        assert!(error.contains("fewer flows"), "{error}");
+        assert!(!host.pin_dir.exists(), "{:?}", host.pins());
+    });
+}
+
+#[test]
+fn failed_take_over_leaves_what_was_there() {
+    on_host(|host| {
+        // K-27
+        drop(host.open(&["a0"]));
+        let pins = host.pins();
+        let mut options = host.options(&["a0", "b0"]);
+        options.facts.iter_mut().find(|facts| facts.name == "b0").unwrap().ifindex = 4711;
+        assert!(host.try_open(&options).is_err());
+        assert_eq!(host.pins(), pins);
+        assert!(host.fact("a0").xdp_prog_id.is_some());
+        assert_eq!(host.fact("b0").xdp_prog_id, None);
+    });
+}
+
+#[test]
+fn driver_without_xdp_is_run_in_generic_mode_and_told() {
+    on_host(|host| {
+        host.ip("link add br0 type bridge");
+        host.ip("link set br0 up");
+        let refused = Options { mode: Mode::Xdp, ..host.options(&["br0"]) };
+        let error = host.try_open(&refused).err().unwrap();
+        assert!(matches!(error, LoadError::NoNativeXdp { .. }), "{error}");
+        let dataplane = host.open(&["br0"]);
+        assert_eq!(dataplane.attached()[0].mode, AttachedMode::XdpGeneric);
+        assert!(matches!(dataplane.notices(), [Notice::FellBackToGeneric { .. }]));
+        drop(dataplane);
+        // Taken over in the mode it has.
+        assert_eq!(host.open(&["br0"]).attached()[0].mode, AttachedMode::XdpGeneric);
+    });
+}
+
+#[test]
+fn mode_change_attaches_afresh() {
+    on_host(|host| {
+        drop(host.open(&["a0"]));
+        let options = Options { mode: Mode::XdpGeneric, ..host.options(&["a0"]) };
+        let again = host.try_open(&options).unwrap();
+        assert_eq!(again.attached()[0].mode, AttachedMode::XdpGeneric);
+        assert!(again.notices().contains(&Notice::ModeChanged { interface: "a0".into() }));
+        assert!(host.fact("a0").xdp_generic);
+    });
+}
+
+#[test]
+fn mtu_beyond_the_driver_is_refused_by_name() {
+    on_host(|host| {
+        host.ip("link set a0 mtu 9000");
+        host.ip("link set a1 mtu 9000");
+        let error = host.try_open(&host.options(&["a0"])).err().unwrap();
+        assert!(matches!(error, LoadError::Mtu { .. }), "{error}");
+        // Said by the kernel, were it not for the check: the translation of its refusal.
+        let mut options = host.options(&["a0"]);
+        options.facts.iter_mut().for_each(|facts| facts.driver = "unheard-of".into());
+        let error = host.try_open(&options).err().unwrap();
+        assert!(matches!(error, LoadError::Mtu { .. }), "{error}");
+        host.ip("link set a0 mtu 1500");
+        let error = host.try_open(&host.options(&["a0"])).err().unwrap().to_string();
+        assert!(error.contains("the peer's counts"), "{error}");
+        assert!(!host.pin_dir.exists());
+    });
+}
+
+#[test]
+fn pin_dir_off_the_bpf_file_system_is_refused_with_the_mount_command() {
+    on_host(|host| {
+        // K-26
+        let options = Options { pin_dir: host.run_dir.join("pins"), ..host.options(&["a0"]) };
+        let error = host.try_open(&options).err().unwrap().to_string();
+        assert!(error.contains("mount -t bpf bpf"), "{error}");
+    });
+}
+
+#[test]
+fn program_taken_off_behind_the_daemon_is_put_back() {
+    on_host(|host| {
+        // K-12, K-32
+        let mut dataplane = host.open(&["a0", "b0"]);
+        assert_eq!(dataplane.reattach(&host.facts()).unwrap(), []);
+        let program = host.fact("b0").xdp_prog_id;
+        std::fs::remove_file(host.pin_dir.join("links/a0")).unwrap();
+        // The kernel lets go of an unpinned link some time later.
+        while host.fact("a0").xdp_prog_id.is_some() {
+            std::thread::yield_now();
+        }
+        let told = dataplane.reattach(&host.facts()).unwrap();
+        assert_eq!(told, [Notice::Reattached { interface: "a0".into() }]);
+        assert_eq!(host.fact("a0").xdp_prog_id, program);
+        assert_eq!(host.fact("b0").xdp_prog_id, program);
+
+        host.ip("link del b0");
+        assert_eq!(dataplane.reattach(&host.facts()).unwrap(), [], "waits for the interface");
+        host.ip("link add b0 type veth peer name b1");
+        host.ip("link set b0 up");
+        let told = dataplane.reattach(&host.facts()).unwrap();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(host.fact("b0").xdp_prog_id, program);
+        let ifindex = host.fact("b0").ifindex;
+        assert!(dataplane.attached().iter().any(|link| link.ifindex == ifindex));
+
+        let removed = dataplane.shut_down().unwrap();
+        assert_eq!(removed.interfaces, ["a0", "b0"]);
+        assert_eq!(host.fact("b0").xdp_prog_id, None);
+    });
+}
