@@ -130,8 +130,8 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn least_loaded(&self, slots_at: u32, len: u32, weights: u32) -> Option<RealId> {
-        let id = least_loaded(slots_at, len, weights);
-        (id != NOBODY).then_some(RealId(id))
+        let id = RealId(least_loaded(slots_at, len, weights));
+        (id != RealId::NOBODY).then_some(id)
     }
 
     #[inline(always)]
@@ -256,12 +256,9 @@ impl Tables for Kernel {
     }
 }
 
-/// What [`least_loaded`] returns for "nobody": no index of REALS.
-const NOBODY: u32 = u32::MAX;
-
 /// The scan of lc and wlc. Exported, and so a global function to the verifier: checked once, on its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn least_loaded(slots_at: u32, len: u32, weights: u32) -> u32 {
-    sched::least::scan(&Kernel, slots_at, len, weights).map_or(NOBODY, |id| id.0)
+    sched::least::scan(&Kernel, slots_at, len, weights).unwrap_or(RealId::NOBODY).0
 }

@@ -33,6 +33,9 @@ impl Tick {
 }
 
 impl RealId {
+    /// In a slot table: the bucket of nobody. No index of REALS.
+    pub const NOBODY: Self = Self(u32::MAX);
+
     /// The next hop towards this real server: the same index.
     #[inline(always)]
     pub const fn hop(self) -> HopId {

@@ -30,7 +30,7 @@ pub enum Format {
     /// With source line, caret and hints
     #[default]
     Full,
-    /// FILE:LINE:COL: level code: text
+    /// One line each: `FILE:LINE:COL: level code: text`
     Short,
 }
 

@@ -2,14 +2,18 @@
 
 use clap::{Parser, Subcommand};
 
+use super::check::CheckArgs;
 use super::conns::ConnsArgs;
 use super::demo::DemoArgs;
+use super::detach::DetachArgs;
 use super::list::ListArgs;
+use super::plan::PlanArgs;
 use super::reload::ReloadArgs;
+use super::run_args::RunArgs;
 use super::stats::StatsArgs;
 
 /// A layer-4 load balancer in XDP that reads keepalived.conf
-#[derive(Clone, Debug, PartialEq, Eq, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "xlb", version, color = clap::ColorChoice::Never, propagate_version = false)]
 pub struct Cli {
     #[command(subcommand)]
@@ -17,13 +21,17 @@ pub struct Cli {
 }
 
 /// What to do.
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    Run(RunArgs),
+    Check(CheckArgs),
+    Plan(PlanArgs),
     Reload(ReloadArgs),
     Stats(StatsArgs),
     List(ListArgs),
     Conns(ConnsArgs),
     Demo(DemoArgs),
+    Detach(DetachArgs),
 }
 
 #[cfg(test)]

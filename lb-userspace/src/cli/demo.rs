@@ -53,7 +53,7 @@ pub struct DemoArgs {
 }
 
 /// Runs the demonstration and prints it; the exit code of the command.
-pub fn demo(args: &DemoArgs) -> ExitCode {
+pub fn run(args: &DemoArgs) -> ExitCode {
     match demonstrate(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::command::{Cli, Command};
-use super::{conns, demo, exit, list, reload, stats};
+use super::{check, conns, demo, detach, exit, list, plan, reload, run as daemon, run_args, stats};
+use crate::dataplane::{detach as dataplane_detach, lock::InstanceLock};
 
 /// Parses `args`, the program's name first, and runs what they ask for.
 pub fn dispatch(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -23,10 +24,20 @@ pub fn dispatch(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(command: &Command) -> ExitCode {
     match command {
+        Command::Run(args) => daemon::run(args),
+        Command::Check(args) => check::check(args),
+        Command::Plan(args) => {
+            plan::plan(args, |path| daemon::read_file(path, &run_args::host_id()))
+        }
         Command::Reload(args) => reload::reload(args),
         Command::Stats(args) => stats::stats(args),
         Command::List(args) => list::list(args),
         Command::Conns(args) => conns::conns(args),
-        Command::Demo(args) => demo::demo(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Detach(args) => detach::detach(args, |pins, run_dir| {
+            // Two at once, or one beside a starting daemon, would leave half of it.
+            let _lock = InstanceLock::acquire(run_dir)?;
+            dataplane_detach::detach(pins)
+        }),
     }
 }

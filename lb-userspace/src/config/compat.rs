@@ -91,3 +91,22 @@ fn meaning(block: Block, row: &Keyword) -> String {
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn the_committed_page_is_fresh() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/keepalived-compat.md");
+        let page = super::page();
+        if std::env::var("XLB_BLESS").is_ok_and(|value| value == "1") {
+            std::fs::write(&path, &page).expect("written");
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == page,
+            "docs/keepalived-compat.md is stale; XLB_BLESS=1 cargo test -p xlb compat writes it anew"
+        );
+    }
+}

@@ -1,6 +1,6 @@
 //! File name patterns of `include`: `*`, `?`, `[...]` and csh braces, over a [`Reader`].
 //!
-//! Follows glob(3) with GLOB_BRACE: each brace alternative is sorted by itself, names starting with a dot need a
+//! Follows glob(3) with `GLOB_BRACE`: each brace alternative is sorted by itself, names starting with a dot need a
 //! dot in the pattern.
 
 use std::path::{Path, PathBuf};
@@ -123,9 +123,13 @@ fn name_matches(pattern: &str, name: &str) -> bool {
                 continue;
             }
             Some('[') => {
-                if let Some((hit, after)) = class(&pattern[p..], name[n])
-                    && hit
-                {
+                let after = match class(&pattern[p..], name[n]) {
+                    Some((true, after)) => after,
+                    // A bracket that is never closed is a plain character.
+                    None if name[n] == '[' => 1,
+                    _ => 0,
+                };
+                if after > 0 {
                     p += after;
                     n += 1;
                     continue;

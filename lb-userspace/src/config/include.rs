@@ -9,6 +9,10 @@ use super::source::Span;
 
 /// What an include must find. Plain `include` asks for nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent demands, as keepalived words them"
+)]
 pub(super) struct Care {
     /// A match that can't be used is an error.
     pub readable: bool,
@@ -82,9 +86,7 @@ pub(super) fn resolve(
     let mut any = false;
     for alternative in alternatives {
         if alternative.matches.is_empty() {
-            if care.brace && braces {
-                diags.push(no_match(&alternative.pattern, span).at_level(Level::Error));
-            } else if must_match(care, &alternative) {
+            if (care.brace && braces) || must_match(care, &alternative) {
                 diags.push(no_match(&alternative.pattern, span).at_level(Level::Error));
             }
             continue;

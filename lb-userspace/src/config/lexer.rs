@@ -1,6 +1,6 @@
 //! Files to pieces: comments, includes, conditions, definitions and sequences are gone, braces stand alone.
 //!
-//! keepalived-spec section 2; keepalived: `lib/parser.c`. Every loop here draws on [`Budget`], so that no file, however
+//! keepalived-spec section 2; keepalived: `lib/parser.c`. Every loop here draws on a budget, so that no file, however
 //! malicious, takes more than bounded time and memory.
 
 use std::collections::VecDeque;
@@ -82,7 +82,6 @@ pub(super) struct Lexer<'a> {
     lines_left: u64,
     bytes_left: usize,
     file_bytes_left: u64,
-    end: Span,
 }
 
 impl<'a> Lexer<'a> {
@@ -106,7 +105,6 @@ impl<'a> Lexer<'a> {
             lines_left: MOST_EXPANDED_LINES,
             bytes_left: MOST_EXPANDED_BYTES,
             file_bytes_left: MOST_BYTES,
-            end: Span::default(),
         };
         match reader.read(path, MOST_BYTES) {
             Ok(bytes) => lexer.enter(path, &bytes),
@@ -129,11 +127,6 @@ impl<'a> Lexer<'a> {
         self.care = self.care.with_words(words);
     }
 
-    /// Where reading has arrived.
-    pub(super) const fn position(&self) -> Span {
-        self.end
-    }
-
     /// The next piece; at the end, [`Piece::EndOfFile`] for ever.
     pub(super) fn next_piece(&mut self) -> Piece {
         loop {
@@ -141,7 +134,7 @@ impl<'a> Lexer<'a> {
                 return piece;
             }
             match self.next_line() {
-                Some((line, physical)) => self.process(line, physical),
+                Some((line, physical)) => self.process(&line, physical),
                 None => return Piece::EndOfFile,
             }
         }
@@ -169,7 +162,6 @@ impl<'a> Lexer<'a> {
                     if let Some(line) = self.sources.file(*id).and_then(|file| file.line(*next)) {
                         let text = Text::physical(line, *id, *next);
                         *next += 1;
-                        self.end = text.whole_span();
                         return Some((text, true));
                     }
                     None
@@ -224,13 +216,13 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn process(&mut self, line: Text, physical: bool) {
+    fn process(&mut self, line: &Text, physical: bool) {
         let raw_length = line.as_str().len();
         if physical && raw_length > KEEPALIVED_LINE {
             let message = format!("the line has {raw_length} bytes; keepalived reads at most 1023");
             self.diags.push(Diag::new(Code::LongLine, line.whole_span(), message));
         }
-        let mut line = strip(&line);
+        let mut line = strip(line);
         if physical && let Some((care, start)) = include::directive(line.as_str()) {
             self.include(&line, care, start);
             return;

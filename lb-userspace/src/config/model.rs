@@ -39,7 +39,7 @@ pub struct Globals {
     pub marks: Vec<Mark>,
 }
 
-/// What SSL_GET presents and trusts; paths as written.
+/// What `SSL_GET` presents and trusts; paths as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SslCredentials {
     pub password: Option<String>,
@@ -314,7 +314,7 @@ pub struct Checker {
     pub delay_before_retry: Duration,
     pub alpha: bool,
     pub log_all_failures: bool,
-    /// `None` for MISC_CHECK.
+    /// `None` for `MISC_CHECK`.
     pub target: Option<CheckTarget>,
     pub kind: CheckKind,
 }
@@ -323,7 +323,7 @@ pub struct Checker {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckTarget {
     pub connect_ip: IpAddr,
-    /// Unused by PING_CHECK.
+    /// Unused by `PING_CHECK`.
     pub connect_port: u16,
     pub bindto: Option<IpAddr>,
     pub bind_port: Option<u16>,
@@ -345,7 +345,7 @@ pub enum CheckKind {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpCheck {
-    /// SSL_GET.
+    /// `SSL_GET`.
     pub tls: bool,
     /// `1.0`, `1.0C` or `1.1`.
     pub http_protocol: String,

@@ -7,8 +7,8 @@ use super::source::{FileId, Span};
 /// One logical line or a part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text {
-    text: String,
-    /// For each byte of `text`, the byte column in the source line. Same length as `text`.
+    bytes: String,
+    /// For each byte, the byte column in the source line. Same length.
     columns: Vec<u32>,
     file: FileId,
     line: u32,
@@ -17,13 +17,13 @@ pub(super) struct Text {
 impl Text {
     /// A line as it stands in its file.
     pub(super) fn physical(text: &str, file: FileId, line: u32) -> Self {
-        Self { text: text.to_owned(), columns: (0..text.len() as u32).collect(), file, line }
+        Self { bytes: text.to_owned(), columns: (0..text.len() as u32).collect(), file, line }
     }
 
     /// Text that did not stand there but was put in the place of `at`.
     pub(super) fn inserted(text: &str, at: Span) -> Self {
         Self {
-            text: text.to_owned(),
+            bytes: text.to_owned(),
             columns: vec![at.start; text.len()],
             file: at.file,
             line: at.line,
@@ -32,14 +32,14 @@ impl Text {
 
     /// The characters.
     pub(super) fn as_str(&self) -> &str {
-        &self.text
+        &self.bytes
     }
 
     /// A part of it; `range` lies on character boundaries.
     #[must_use]
     pub(super) fn slice(&self, range: Range<usize>) -> Self {
         Self {
-            text: self.text[range.clone()].to_owned(),
+            bytes: self.bytes[range.clone()].to_owned(),
             columns: self.columns[range].to_vec(),
             file: self.file,
             line: self.line,
@@ -49,33 +49,33 @@ impl Text {
     /// From `start` to the end.
     #[must_use]
     pub(super) fn tail(&self, start: usize) -> Self {
-        self.slice(start..self.text.len())
+        self.slice(start..self.bytes.len())
     }
 
     /// Without white space at both ends.
     #[must_use]
     pub(super) fn trimmed(&self) -> Self {
-        let start = self.text.len() - self.text.trim_ascii_start().len();
-        let end = self.text.trim_ascii_end().len();
+        let start = self.bytes.len() - self.bytes.trim_ascii_start().len();
+        let end = self.bytes.trim_ascii_end().len();
         self.slice(start..end.max(start))
     }
 
     /// Appends a part of another text, columns kept.
     pub(super) fn push_part(&mut self, other: &Self, range: Range<usize>) {
-        self.text.push_str(&other.text[range.clone()]);
+        self.bytes.push_str(&other.bytes[range.clone()]);
         self.columns.extend_from_slice(&other.columns[range]);
     }
 
     /// Appends text that all came from column `column`.
     pub(super) fn push_inserted(&mut self, text: &str, column: u32) {
-        self.text.push_str(text);
-        self.columns.resize(self.text.len(), column);
+        self.bytes.push_str(text);
+        self.columns.resize(self.bytes.len(), column);
     }
 
     /// Empty, in the same line.
     #[must_use]
     pub(super) fn emptied(&self) -> Self {
-        Self { text: String::new(), columns: Vec::new(), file: self.file, line: self.line }
+        Self { bytes: String::new(), columns: Vec::new(), file: self.file, line: self.line }
     }
 
     /// Column of the byte at `at`; past the end, that of the last byte plus one.
@@ -95,7 +95,7 @@ impl Text {
 
     /// Where all of it stands.
     pub(super) fn whole_span(&self) -> Span {
-        self.span(0..self.text.len())
+        self.span(0..self.bytes.len())
     }
 }
 

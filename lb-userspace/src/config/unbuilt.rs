@@ -89,7 +89,7 @@ fn service(server: &VirtualServer) -> Vec<(&'static [&'static str], String)> {
     match &server.service {
         ServiceMatch::Address { ip, .. } => v6 |= ip.is_ipv6(),
         ServiceMatch::Fwmark { .. } => {
-            lacks.push((&[][..], "services by firewall mark are".to_owned()))
+            lacks.push((&[][..], "services by firewall mark are".to_owned()));
         }
         ServiceMatch::Group { members, .. } => {
             let marks = members.iter().any(|member| matches!(member, GroupMember::Fwmark { .. }));

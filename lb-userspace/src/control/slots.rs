@@ -14,7 +14,7 @@ pub const WRR_MAX: u64 = 16_384;
 /// Buckets of sh and dh (`IP_VS_SH_TAB_SIZE`, `IP_VS_DH_TAB_SIZE`).
 pub const BUCKETS: usize = 256;
 /// A bucket of sh or dh whose server is quiesced: its clients are refused, as under IPVS. Beyond every index of REALS.
-pub const NOBODY: RealId = RealId(u32::MAX);
+pub const NOBODY: RealId = RealId::NOBODY;
 
 /// How a table is laid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -131,6 +131,17 @@ impl BpfDataplane {
         self.maps.put_interface(facts)
     }
 
+    /// The way back to clients behind `from` leads to `to` now; whether one was known. One write mends all flows.
+    pub fn move_sender(&self, ifindex: u32, from: Mac, to: Mac) -> Result<bool, TableError> {
+        let key = LastHopKey { ifindex, mac: from, pad: [0; 2] };
+        let Some(id) = self.maps.last_hops.get(&key)? else { return Ok(false) };
+        if let Some(hop) = self.maps.next_hops.get(&id)? {
+            self.maps.next_hops.put(&id, &NextHop { dst: to, ..hop })?;
+        }
+        // What is heard from `from` later is somebody else's.
+        self.maps.last_hops.remove(&key)
+    }
+
     /// A handle for reading on other threads.
     pub fn reader(&self) -> Reader {
         Reader::new(self.maps.clone(), self.clock.clone())

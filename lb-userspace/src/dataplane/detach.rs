@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::attach;
 use super::error::LoadError;
+use super::lock::InstanceLock;
 use super::pins::{self, Pins};
 
 /// What was taken away.
@@ -37,6 +38,12 @@ impl fmt::Display for Removed {
         writeln!(f, "programs removed: {}", list(&self.programs))?;
         write!(f, "maps removed: {}", list(&self.maps))
     }
+}
+
+/// [`detach`] for who is not the daemon: refuses while one holds the instance's lock in `run_dir`.
+pub fn detach_dead(pin_dir: &Path, run_dir: &Path) -> Result<Removed, LoadError> {
+    let _lock = InstanceLock::acquire(run_dir)?;
+    detach(pin_dir)
 }
 
 /// Removes everything under `pin_dir`: links first, so that no packet meets half a set of tables. Does nothing, and

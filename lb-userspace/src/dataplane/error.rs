@@ -77,7 +77,8 @@ pub enum LoadError {
     Object { cause: Box<aya::EbpfError>, hint: &'static str },
 
     #[error(
-        "the kernel does not take program {name}: {cause}; hint: this is a bug of xlb or a kernel older than 5.15"
+        "the kernel does not take program {name}: {}; hint: this is a bug of xlb or a kernel older than 5.15",
+        ending(cause)
     )]
     Program { name: &'static str, cause: Box<aya::programs::ProgramError> },
 
@@ -91,6 +92,19 @@ pub enum LoadError {
 
     #[error(transparent)]
     Table(#[from] TableError),
+}
+
+/// Lines of the verifier's log that are worth a screen: its reason comes last.
+const LOG_LINES: usize = 12;
+
+/// A refusal with the end of the verifier's log.
+fn ending(cause: &aya::programs::ProgramError) -> String {
+    let text = cause.to_string();
+    let lines = text.lines().collect::<Vec<_>>();
+    match lines.len().checked_sub(LOG_LINES) {
+        Some(first) if first > 1 => format!("{} ...\n{}", lines[0], lines[first..].join("\n")),
+        _ => text,
+    }
 }
 
 impl LoadError {

@@ -185,8 +185,7 @@ fn pin_programs(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), LoadError> {
 impl Maps {
     /// Lets frames in and out by an interface: IFACES and DEVICES.
     pub(super) fn put_interface(&self, facts: &InterfaceFacts) -> Result<(), TableError> {
-        // veth swallows XDP_TX unless its peer runs an XDP program: frames leave it through DEVICES always.
-        let flags = if facts.driver == "veth" { 0 } else { NextHop::TX };
+        let flags = if super::bounces(&facts.driver) { NextHop::TX } else { 0 };
         // An IPv4 packet is no longer than that, whatever the interface takes.
         let mtu = u16::try_from(facts.mtu).unwrap_or(u16::MAX);
         self.ifaces.put(&facts.ifindex, &Iface { mtu, flags, ..Iface::default() })?;

@@ -15,6 +15,7 @@ pub mod load;
 mod loads;
 pub mod lock;
 pub mod maps;
+pub mod object;
 pub mod pins;
 pub mod preflight;
 pub mod read;
@@ -25,6 +26,12 @@ pub mod table;
 
 use lb_common::abi::{Config, HopId, NextHop, Real, RealId, Service, ServiceKey};
 use lb_common::wire::Addr4;
+
+/// Whether frames may leave an interface of this driver by `XDP_TX`. veth swallows them unless its peer runs an XDP
+/// program: they leave it through DEVICES always.
+pub fn bounces(driver: &str) -> bool {
+    driver != "veth"
+}
 
 /// One idempotent change of the tables. A plan is a list of them, ordered so that no reader ever follows an
 /// index to something that is not there yet.

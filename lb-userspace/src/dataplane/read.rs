@@ -119,6 +119,11 @@ impl Reader {
             .collect()
     }
 
+    /// An element of REALS.
+    pub fn real(&self, id: RealId) -> Result<Option<Real>, TableError> {
+        self.maps.reals.get(&id.0)
+    }
+
     /// Connections in FLOWS4 now, by the program's own count.
     pub fn flows(&self) -> Result<u32, TableError> {
         self.maps.gauge(Gauge::Flows)

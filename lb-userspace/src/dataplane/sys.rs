@@ -237,7 +237,7 @@ pub(super) fn link_info(fd: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     unsafe { info(fd) }
 }
 
-/// Where an XDP program shall run (include/uapi/linux/if_link.h).
+/// Where an XDP program shall run (`include/uapi/linux/if_link.h`).
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(super) enum XdpFlags {

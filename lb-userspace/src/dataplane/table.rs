@@ -115,6 +115,12 @@ impl<K: Pod, V: Pod> Table<K, V> {
     }
 }
 
+impl<V> AsFd for PerCpu<V> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// An array that has one value for each CPU.
 pub struct PerCpu<V> {
     name: &'static str,

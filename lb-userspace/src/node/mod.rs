@@ -31,7 +31,7 @@ mod tests;
 
 pub use keeper::{HopChanged, Keeper, Resolved};
 pub use request::Route;
-pub use state::{Address, Link, NeighState, Neighbour, NodeEvent};
+pub use state::{Address, Link, NeighState, Neighbour, NodeEvent, XdpProgram};
 
 use state::State;
 
@@ -130,6 +130,11 @@ impl Node {
     /// The kernel's choice for a packet from this host to `destination`.
     pub async fn route_to(&self, destination: Ipv4Addr) -> Result<Route, NodeError> {
         request::route_to(&self.handle, destination).await
+    }
+
+    /// Every neighbour whose Ethernet address is known: interface, address, Ethernet address.
+    pub fn neighbours(&self) -> Vec<(u32, Ipv4Addr, Mac)> {
+        self.read(|state| state.neighbours().collect())
     }
 
     /// Who answers for `address` on that interface, as the kernel last said; `None` also while it is being asked.

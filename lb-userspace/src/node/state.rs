@@ -9,7 +9,9 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::link::{
+    LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
@@ -25,6 +27,19 @@ pub struct Link {
     pub mtu: u32,
     /// `None`: no Ethernet.
     pub mac: Option<Mac>,
+    /// Switched on (IFF_UP), whatever the carrier.
+    pub enabled: bool,
+    /// The XDP program on it, if any.
+    pub xdp: Option<XdpProgram>,
+}
+
+/// An XDP program on an interface, as the link tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XdpProgram {
+    /// The kernel's id of the program.
+    pub id: u32,
+    /// Run by the network stack, not by the driver.
+    pub generic: bool,
 }
 
 /// An IPv4 address of this host.
@@ -123,6 +138,17 @@ pub enum NodeEvent {
     Resynced,
 }
 
+fn xdp(facts: &[LinkXdp]) -> Option<XdpProgram> {
+    let id = facts.iter().find_map(|fact| match fact {
+        LinkXdp::ProgId(id) => Some(*id),
+        _ => None,
+    })?;
+    let generic = facts
+        .iter()
+        .any(|fact| matches!(fact, LinkXdp::Attached(XdpAttached::SocketBuffer)));
+    Some(XdpProgram { id, generic })
+}
+
 impl NodeEvent {
     fn link(link: &Link) -> Self {
         Self::LinkChanged {
@@ -167,6 +193,12 @@ impl State {
         self.neighbours.get(&(ifindex, address)).copied()
     }
 
+    pub fn neighbours(&self) -> impl Iterator<Item = (u32, Ipv4Addr, Mac)> {
+        self.neighbours
+            .iter()
+            .filter_map(|(&(ifindex, address), entry)| Some((ifindex, address, entry.mac?)))
+    }
+
     /// Folds one message; `None` if it says nothing new.
     pub fn apply(&mut self, message: &RouteNetlinkMessage) -> Option<NodeEvent> {
         match message {
@@ -197,6 +229,8 @@ impl State {
             up: message.header.flags.contains(wanted),
             mtu: 0,
             mac: None,
+            enabled: message.header.flags.contains(LinkFlags::Up),
+            xdp: None,
         };
         for attribute in &message.attributes {
             match attribute {
@@ -207,6 +241,7 @@ impl State {
                 {
                     link.mac = mac(bytes);
                 }
+                LinkAttribute::Xdp(facts) => link.xdp = xdp(facts),
                 _ => {}
             }
         }

@@ -8,21 +8,16 @@ use nix::sched::{CloneFlags, unshare};
 use xlb::dataplane::bpf::BpfDataplane;
 use xlb::dataplane::error::LoadError;
 use xlb::dataplane::load::{self, Options};
+use xlb::dataplane::object::OBJECT;
 use xlb::dataplane::preflight::{InterfaceFacts, Mode};
 
 pub(crate) struct Host {
     pub(crate) pin_dir: PathBuf,
     pub(crate) run_dir: PathBuf,
-    object: Vec<u8>,
 }
 
 /// Runs `case` on a host of its own, or says what it lacks.
 pub(crate) fn on_host(case: impl FnOnce(&Host) + Send + 'static) {
-    let Ok(object) =
-        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../lb-ebpf/prebuilt/xlb.bpf.o"))
-    else {
-        return skip("the kernel object (`cargo xtask ebpf`)");
-    };
     // A thread, because namespaces are a thread's: nothing is left of them when it ends.
     let thread = std::thread::spawn(move || {
         let separate = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).is_ok();
@@ -37,7 +32,7 @@ pub(crate) fn on_host(case: impl FnOnce(&Host) + Send + 'static) {
         let bpffs = dir.path().join("bpf");
         std::fs::create_dir(&bpffs).unwrap();
         mount(Some("bpf"), &bpffs, Some("bpf"), MsFlags::empty(), none).unwrap();
-        let host = Host { pin_dir: bpffs.join("xlb"), run_dir: dir.path().join("run"), object };
+        let host = Host { pin_dir: bpffs.join("xlb"), run_dir: dir.path().join("run") };
         host.ip("link add a0 type veth peer name a1");
         host.ip("link add b0 type veth peer name b1");
         for name in ["a0", "a1", "b0", "b1"] {
@@ -59,6 +54,10 @@ fn skip(missing: &str) {
 
 impl Host {
     /// Runs `ip` in this thread's network namespace.
+    #[expect(
+        clippy::unused_self,
+        reason = "a host is the proof that this thread has namespaces of its own"
+    )]
     pub(crate) fn ip(&self, args: &str) -> String {
         let done = Command::new("ip").args(args.split(' ')).output().unwrap();
         assert!(done.status.success(), "ip {args}: {}", String::from_utf8_lossy(&done.stderr));
@@ -104,8 +103,12 @@ impl Host {
         }
     }
 
+    #[expect(
+        clippy::unused_self,
+        reason = "a host is the proof that this thread has namespaces of its own"
+    )]
     pub(crate) fn try_open(&self, options: &Options) -> Result<BpfDataplane, LoadError> {
-        load::open(&self.object, options)
+        load::open(OBJECT, options)
     }
 
     pub(crate) fn open(&self, interfaces: &[&str]) -> BpfDataplane {

@@ -2,7 +2,7 @@
 
 use lb_common::abi::Config;
 use xlb::dataplane::attach::AttachedMode;
-use xlb::dataplane::detach::detach;
+use xlb::dataplane::detach::{detach, detach_dead};
 use xlb::dataplane::error::{LoadError, Notice};
 use xlb::dataplane::load::Options;
 use xlb::dataplane::maps::Maps;
@@ -29,7 +29,9 @@ fn second_daemon_takes_over_maps_and_links_of_the_first() {
         drop(first);
         assert_eq!(host.fact("a0").xdp_prog_id, Some(old_program), "forwards without a daemon");
 
+        let start = std::time::Instant::now();
         let second = host.open(&["a0", "b0"]);
+        println!("taken over in {:?}", start.elapsed());
         assert_eq!(second.notices(), [Notice::Adopted { maps: 20 }]);
         assert_eq!(second.reader().flows().unwrap(), 7);
         let new_program = host.fact("a0").xdp_prog_id.unwrap();
@@ -55,7 +57,10 @@ fn second_daemon_beside_a_running_one_is_refused() {
         let first = host.open(&["a0"]);
         let error = host.try_open(&host.options(&["a0"])).err().unwrap();
         assert!(matches!(error, LoadError::Locked { .. }), "{error}");
+        let error = detach_dead(&host.pin_dir, &host.run_dir).unwrap_err();
+        assert!(matches!(error, LoadError::Locked { .. }), "{error}");
         drop(first);
+        assert_eq!(detach_dead(&host.pin_dir, &host.run_dir).unwrap().interfaces, ["a0"]);
     });
 }
 

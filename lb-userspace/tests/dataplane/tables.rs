@@ -266,3 +266,48 @@ fn clock_runs_at_the_rate_it_says() {
         println!("HZ {}, a tick is {tick:?}", clock.hz());
     });
 }
+
+#[test]
+fn memory_told_is_what_the_kernel_accounts() {
+    on_host(|host| {
+        let options = Options { flows: 100_000, half_open: 50_000, ..host.options(&["a0"]) };
+        let dataplane = host.try_open(&options).unwrap();
+        let accounted = |table: &dyn AsFd| {
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&table.as_fd());
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
+            let line = info.lines().find_map(|line| line.strip_prefix("memlock:")).unwrap();
+            line.trim().parse::<u64>().unwrap()
+        };
+        let maps = Maps::open(&host.pin_dir).unwrap();
+        let tables: [&dyn AsFd; 15] = [
+            &maps.flows,
+            &maps.half_open,
+            &maps.services,
+            &maps.slots,
+            &maps.reals,
+            &maps.loads,
+            &maps.half_loads,
+            &maps.next_hops,
+            &maps.last_hops,
+            &maps.sticky,
+            &maps.locals,
+            &maps.ports,
+            &maps.gauges,
+            &maps.reasons,
+            &maps.real_counters,
+        ];
+        let (told, accounted) =
+            (dataplane.memory(), tables.into_iter().map(accounted).sum::<u64>());
+        println!("{told} bytes told, {accounted} accounted");
+        assert!(told.abs_diff(accounted) * 10 < accounted, "{told} told, {accounted} accounted");
+    });
+}
+
+#[test]
+fn handles_may_be_used_on_other_threads() {
+    fn any_thread<T: Send + Sync>() {}
+    fn its_thread<T: Send>() {}
+    any_thread::<xlb::dataplane::read::Reader>();
+    its_thread::<xlb::dataplane::reaper::Reaper>();
+    its_thread::<xlb::dataplane::bpf::BpfDataplane>();
+}

@@ -9,9 +9,12 @@ const fn hash_8_bits(value: u32) -> u32 {
     value.wrapping_mul(0x61C8_8647) >> 24
 }
 
+/// The entry of a bucket. [`RealId::NOBODY`] is a quiesced server's: its clients are refused, as by IPVS without
+/// sh-fallback.
 #[inline(always)]
 fn slot<T: Tables>(tables: &T, service: &Service, hash: u32) -> Option<RealId> {
-    tables.slot(service.slots_at + (hash & service.slots_len.wrapping_sub(1)))
+    let id = tables.slot(service.slots_at + (hash & service.slots_len.wrapping_sub(1)))?;
+    (id != RealId::NOBODY).then_some(id)
 }
 
 #[inline(always)]

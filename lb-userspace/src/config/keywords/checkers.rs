@@ -8,7 +8,7 @@ use super::{Keyword, Words, row};
 
 const ALL: &[Block] =
     &[TcpCheck, HttpGet, SslGet, SmtpCheck, DnsCheck, UdpCheck, PingCheck, MiscCheck];
-/// `host` of SMTP_CHECK takes the connection words too.
+/// `host` of `SMTP_CHECK` takes the connection words too.
 const NETWORK: &[Block] =
     &[TcpCheck, HttpGet, SslGet, SmtpCheck, SmtpHost, DnsCheck, UdpCheck, PingCheck];
 const HTTP: &[Block] = &[HttpGet, SslGet];

@@ -16,7 +16,7 @@ const HELO: &str = "smtpchecker.keepalived.org";
 /// Longest interface name.
 const MOST_INTERFACE: usize = 15;
 
-/// Reads the checker in `block`; none if it can't be used, several for the old form of SMTP_CHECK.
+/// Reads the checker in `block`; none if it can't be used, several for the old form of `SMTP_CHECK`.
 pub(super) fn read(out: &mut Out, statement: &Statement, block: Block) -> Vec<Checker> {
     match block {
         Block::SmtpCheck => return smtp(out, statement),
@@ -91,7 +91,7 @@ fn common(out: &mut Out, statement: &Statement, checker: &mut Checker) -> bool {
         }
         "alpha" => checker.alpha = boolean(out, statement).or(checker.alpha),
         "log_all_failures" => {
-            checker.log_all_failures = boolean(out, statement).or(checker.log_all_failures)
+            checker.log_all_failures = boolean(out, statement).or(checker.log_all_failures);
         }
         _ => return connection(out, statement, &mut checker.connection),
     }
@@ -102,7 +102,7 @@ fn connection(out: &mut Out, statement: &Statement, connection: &mut Connection)
     match statement.name() {
         "connect_ip" => connection.connect_ip = address(out, statement).or(connection.connect_ip),
         "connect_port" => {
-            connection.connect_port = port(out, statement).or(connection.connect_port)
+            connection.connect_port = port(out, statement).or(connection.connect_port);
         }
         "bindto" => {
             let address = address(out, statement).map(|ip| (ip, statement.span()));

@@ -90,12 +90,7 @@ fn virtual_server(
     let (quorum, hysteresis) = quorum(out, &draft, &reals);
     ports(out, &draft, port, &mut sorry, &mut reals, &places);
     drop_merged(out, &mut reals, &mut places);
-    let place = ServerPlace {
-        span: draft.span,
-        uses: draft.uses.clone(),
-        sorry_server: draft.sorry.as_ref().map(|sorry| sorry.span),
-        real_servers: places,
-    };
+    let place = ServerPlace { span: draft.span, uses: draft.uses.clone(), real_servers: places };
     let local_addresses = local_addresses(out, &draft, groups);
     let persistence = draft.persistence_timeout.map(|timeout| Persistence {
         timeout,
@@ -251,7 +246,7 @@ fn has_address(service: &ServiceMatch) -> bool {
     }
 }
 
-/// ha_suspend, protocol and ops.
+/// `ha_suspend`, protocol and ops.
 fn protocol(out: &mut Out, draft: &mut draft::VirtualServer) -> Option<Protocol> {
     let span = draft.span;
     if draft.ha_suspend && has_mark(&draft.service) {

@@ -43,6 +43,7 @@ pub(super) struct Forwarding {
 pub(super) type Uses = Vec<(&'static str, Span)>;
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the language")]
 pub(super) struct VirtualServer {
     pub span: Span,
     pub service: ServiceMatch,
@@ -109,9 +110,9 @@ pub(super) struct Checker {
     pub alpha: Option<bool>,
     pub log_all_failures: Option<bool>,
     pub connection: Connection,
-    /// Of HTTP_GET and SSL_GET, for urls without their own.
+    /// Of `HTTP_GET` and `SSL_GET`, for urls without their own.
     pub virtualhost: Option<String>,
-    /// Of MISC_CHECK; else the virtual server's delay_loop.
+    /// Of `MISC_CHECK`; else the virtual server's `delay_loop`.
     pub misc_timeout: Option<Duration>,
     pub kind: CheckKind,
 }

@@ -17,7 +17,7 @@ pub(super) fn read(
     out: &mut Out,
     block: &Statement,
     globals: &mut Globals,
-    uses: &mut Vec<(Block, &'static str, Span)>,
+    words: &mut Vec<(Block, &'static str, Span)>,
 ) {
     for statement in block.statements() {
         if !known(out, statement, Block::GlobalDefs) {
@@ -27,7 +27,7 @@ pub(super) fn read(
         else {
             continue;
         };
-        let used = match statement.name() {
+        let counts = match statement.name() {
             "router_id" => {
                 globals.router_id = statement.argument(0).map(str::to_owned);
                 true
@@ -84,8 +84,8 @@ pub(super) fn read(
             }
             _ => true,
         };
-        if used {
-            uses.push((Block::GlobalDefs, keyword.name, statement.keyword.span));
+        if counts {
+            words.push((Block::GlobalDefs, keyword.name, statement.keyword.span));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The words of HTTP_GET, SSL_GET and their `url`. keepalived-spec section 9.
+//! The words of `HTTP_GET`, `SSL_GET` and their `url`. keepalived-spec section 9.
 
 use super::super::ast::Statement;
 use super::super::diag::{Code, Diag};
@@ -52,18 +52,18 @@ pub(super) fn new(tls: bool) -> HttpCheck {
     }
 }
 
-/// A word of HTTP_GET or SSL_GET that is not common to all checkers.
+/// A word of `HTTP_GET` or `SSL_GET` that is not common to all checkers.
 pub(super) fn statement_in(out: &mut Out, statement: &Statement, check: &mut HttpCheck) {
     match statement.name() {
         "url" => check.urls.extend(url(out, statement)),
         "http_protocol" => match statement.argument(0).map(str::to_ascii_uppercase).as_deref() {
             Some(version @ ("1.0" | "1.0C" | "1.1")) => {
-                version.clone_into(&mut check.http_protocol)
+                version.clone_into(&mut check.http_protocol);
             }
             _ => bad(out, statement, 0, "1.0, 1.0C or 1.1"),
         },
         "fast_recovery" => {
-            check.fast_recovery = boolean(out, statement).unwrap_or(check.fast_recovery)
+            check.fast_recovery = boolean(out, statement).unwrap_or(check.fast_recovery);
         }
         "enable_sni" => check.enable_sni = boolean(out, statement).unwrap_or(check.enable_sni),
         "sni_name" => {

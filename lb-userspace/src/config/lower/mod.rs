@@ -35,7 +35,6 @@ pub(super) struct Places {
 pub(super) struct ServerPlace {
     pub span: Span,
     pub uses: Vec<(&'static str, Span)>,
-    pub sorry_server: Option<Span>,
     pub real_servers: Vec<RealPlace>,
 }
 
@@ -68,7 +67,12 @@ pub(super) fn lower(statements: &[Statement], broken: bool) -> Lowered {
         }
         match statement.name() {
             "global_defs" => {
-                globals::read(out, statement, &mut lowered.config.globals, &mut lowered.places.uses)
+                globals::read(
+                    out,
+                    statement,
+                    &mut lowered.config.globals,
+                    &mut lowered.places.uses,
+                );
             }
             "virtual_server_group" => groups.read_group(out, statement),
             "local_address_group" => groups.read_local(out, statement),
@@ -92,7 +96,10 @@ pub(super) fn lower(statements: &[Statement], broken: bool) -> Lowered {
         }
     }
     let broken = broken || lowered.diags.iter().any(|diag| diag.level == super::diag::Level::Error);
-    if !broken {
+    if broken {
+        // A block that lost a statement to an error would be blamed for lacking it.
+        lowered.diags.retain(|diag| !matches!(diag.code, Code::UrlIgnored | Code::CheckerIgnored));
+    } else {
         groups.report_empty(&mut lowered.diags);
         cross::finish(&mut lowered, drafts, &groups);
     }

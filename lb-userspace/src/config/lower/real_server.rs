@@ -53,10 +53,10 @@ fn statement_in(out: &mut Out, statement: &Statement, server: &mut RealServer) {
             timers(out, statement, &mut server.timers, 1);
         }
         "uthreshold" => {
-            server.uthreshold = number32(out, statement, 0, u32::MAX).unwrap_or(server.uthreshold)
+            server.uthreshold = number32(out, statement, 0, u32::MAX).unwrap_or(server.uthreshold);
         }
         "lthreshold" => {
-            server.lthreshold = number32(out, statement, 0, u32::MAX).unwrap_or(server.lthreshold)
+            server.lthreshold = number32(out, statement, 0, u32::MAX).unwrap_or(server.lthreshold);
         }
         "notify_up" => scripts::read_once(out, statement, &mut server.notify_up),
         "notify_down" => scripts::read_once(out, statement, &mut server.notify_down),

@@ -10,7 +10,7 @@ use super::RealPlace;
 use super::draft::{self, Connection, Forwarding, Timers};
 use super::values::{Out, family};
 
-const DELAY_LOOP: Duration = Duration::from_secs(60);
+const DELAY_LOOP: Duration = Duration::from_mins(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a real server inherits.
@@ -141,7 +141,7 @@ fn same_family(out: &mut Out, (bindto, span): (IpAddr, Span), target: IpAddr) ->
     None
 }
 
-/// retry and delay_before_retry when nobody says them.
+/// retry and `delay_before_retry` when nobody says them.
 fn built_in(kind: &CheckKind, delay_loop: Duration) -> (u32, Duration) {
     match kind {
         CheckKind::Http(_) => (1, Duration::from_secs(3)),

@@ -9,7 +9,7 @@ use super::super::model::{AddressRange, Family};
 
 /// Largest time keepalived's timers take, in microseconds.
 pub(super) const LONGEST: u64 = u64::MAX - 1;
-/// Largest connect_timeout, in microseconds.
+/// Largest `connect_timeout`, in microseconds.
 pub(super) const LONGEST_CONNECT: u64 = 4_294_967_295_000;
 
 /// Collects what lowering has to say.

@@ -16,7 +16,7 @@ use super::{forwarding, known, real_server, scripts};
 /// keepalived's limit: the kernel's own field is wider.
 const MOST_WEIGHT: u32 = 2_147_483_647;
 /// A bare `persistence_timeout`, and what other words switch on.
-pub(super) const DEFAULT_PERSISTENCE: Duration = Duration::from_secs(360);
+pub(super) const DEFAULT_PERSISTENCE: Duration = Duration::from_mins(6);
 
 /// Reads a virtual server; `None` if its header loses it.
 pub(super) fn read(out: &mut Out, block: &Statement) -> Option<VirtualServer> {
@@ -108,7 +108,7 @@ fn address_header(out: &mut Out, block: &Statement, word: &str) -> Option<Servic
         );
         let mut cut = block.clone();
         cut.block = None;
-        cut.arguments[0].text = first.to_owned();
+        first.clone_into(&mut cut.arguments[0].text);
         return ip_port(out, &cut, 0, "the virtual server is dropped")
             .map(|(ip, port)| ServiceMatch::Address { ip, port });
     }
@@ -159,7 +159,7 @@ fn statement_in(out: &mut Out, statement: &Statement, server: &mut VirtualServer
         "quorum_down" => scripts::read_once(out, statement, &mut server.quorum_down),
         "ha_suspend" => server.ha_suspend = true,
         "sorry_server" | "sorry_server_inhibit" | "sorry_server_lvs_method" => {
-            sorry(out, statement, server)
+            sorry(out, statement, server);
         }
         "virtualhost" => host_name(out, statement, &mut server.virtualhost),
         "snmp_name" => snmp_name(out, statement),
@@ -209,7 +209,7 @@ fn persistence(out: &mut Out, statement: &Statement, server: &mut VirtualServer)
             _ => bad(out, statement, 0, "sip"),
         },
         _ if statement.arguments.is_empty() => {
-            server.persistence_timeout = Some(DEFAULT_PERSISTENCE)
+            server.persistence_timeout = Some(DEFAULT_PERSISTENCE);
         }
         _ => {
             if let Some(seconds) = number(out, statement, 1, 2_678_400) {

@@ -149,7 +149,7 @@ fn nat_on_one_arm_is_refused_with_the_reason() {
     configure(&mut state, model(vec![service(80, Scheduler::Rr, vec![full_nat])]), now).unwrap();
 }
 
-#[test] // C-31
+#[test]
 fn full_nat_without_a_free_port_is_refused_and_names_the_sysctl() {
     let ports = HostPorts { ephemeral: 1024..=65_535, ..HostPorts::default() };
     let mut state = State::new(crate::control::testing::host(), ports);
