@@ -7,7 +7,7 @@ use clap::Parser;
 
 use super::command::{Cli, Command};
 use super::{check, conns, demo, detach, exit, list, plan, reload, run as daemon, run_args, stats};
-use crate::dataplane::{detach as dataplane_detach, lock::InstanceLock};
+use crate::dataplane::detach::detach_dead;
 
 /// Parses `args`, the program's name first, and runs what they ask for.
 pub fn dispatch(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -34,10 +34,6 @@ fn run(command: &Command) -> ExitCode {
         Command::List(args) => list::list(args),
         Command::Conns(args) => conns::conns(args),
         Command::Demo(args) => demo::run(args),
-        Command::Detach(args) => detach::detach(args, |pins, run_dir| {
-            // Two at once, or one beside a starting daemon, would leave half of it.
-            let _lock = InstanceLock::acquire(run_dir)?;
-            dataplane_detach::detach(pins)
-        }),
+        Command::Detach(args) => detach::detach(args, detach_dead),
     }
 }

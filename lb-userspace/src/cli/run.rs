@@ -103,8 +103,9 @@ fn read_configuration(args: &RunArgs) -> Result<model::Config, ExitCode> {
     };
     let loaded = config::load(&path, &LoadOptions { config_id: args.config_id() });
     eprint!("{}", render::diagnostics(&loaded, render::Format::Full));
+    let summary = render::summary(&loaded);
     loaded.config.ok_or_else(|| {
-        eprintln!("{}", render::summary(&loaded));
+        eprintln!("{summary}");
         ExitCode::from(exit::CONFIGURATION)
     })
 }

@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use lb_common::abi::{HopId, HopState, Load, RealFlags, RealId, map};
-use lb_common::wire::Addr4;
+use lb_common::abi::{HopId, HopState, LastHopKey, Load, NextHop, RealFlags, RealId, map};
+use lb_common::wire::{Addr4, Mac};
 
 use super::attach::{self, Attachment, attached_programs};
 use super::clock::Clock;

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use lb_common::abi::{
-    Config, Flow, FlowKey, Gauge, Load, REASON_SLOTS, RealCounters, RealId, ServiceKey, Sticky,
-    StickyKey, Tick,
+    Config, Flow, FlowKey, Gauge, Load, REASON_SLOTS, Real, RealCounters, RealId, ServiceKey,
+    Sticky, StickyKey, Tick,
 };
 
 use super::bpf::Capacity;

@@ -143,9 +143,8 @@ fn xdp(facts: &[LinkXdp]) -> Option<XdpProgram> {
         LinkXdp::ProgId(id) => Some(*id),
         _ => None,
     })?;
-    let generic = facts
-        .iter()
-        .any(|fact| matches!(fact, LinkXdp::Attached(XdpAttached::SocketBuffer)));
+    let generic =
+        facts.iter().any(|fact| matches!(fact, LinkXdp::Attached(XdpAttached::SocketBuffer)));
     Some(XdpProgram { id, generic })
 }
 

@@ -8,9 +8,7 @@ use super::{report, rows};
 /// Answers one request. Nobody may be listening any more, which is no error.
 pub(super) async fn answer(owner: &mut Owner, ask: Ask) {
     let reply = match ask.request {
-        Request::Stats => {
-            of(report::stats(owner).map(|report| Answer::Stats(Box::new(report))))
-        }
+        Request::Stats => of(report::stats(owner).map(|report| Answer::Stats(Box::new(report)))),
         Request::List => of(report::list(owner).map(Answer::List)),
         Request::Conns(_) => Reply::Rows(rows::start(owner.reader.clone())),
         Request::Reload => match owner.reload().await {

@@ -81,7 +81,11 @@ async fn reload(owner: &mut Owner) {
 
 fn ready(owner: &Owner) {
     for attachment in owner.dataplane.attached() {
-        tracing::info!(interface = attachment.interface, "forwarding in mode {}", attachment.mode.name());
+        tracing::info!(
+            interface = attachment.interface,
+            "forwarding in mode {}",
+            attachment.mode.name()
+        );
     }
     // A closed standard output is the caller's choice.
     let mut out = std::io::stdout();

@@ -14,7 +14,9 @@ use crate::cli::run_args::RunArgs;
 use crate::config::model::{self, ServiceMatch};
 use crate::config::{self, LoadOptions, render};
 use crate::control::view::{View, view};
-use crate::control::{self, CheckStatus, CheckWanted, Effect, Event, RealIdent, ServiceIdent, State};
+use crate::control::{
+    self, CheckStatus, CheckWanted, Effect, Event, RealIdent, ServiceIdent, State,
+};
 use crate::dataplane::Dataplane;
 use crate::dataplane::bpf::{BpfDataplane, DataplaneError};
 use crate::dataplane::read::Reader;
@@ -160,7 +162,9 @@ impl Owner {
                 Effect::WatchHops(destinations) => self.keeper.watch(destinations),
                 Effect::RewriteLearned { ifindex, from, to } => {
                     match self.dataplane.move_sender(ifindex, from, to) {
-                        Ok(true) => tracing::info!(ifindex, %from, %to, "the way back to clients moved"),
+                        Ok(true) => {
+                            tracing::info!(ifindex, %from, %to, "the way back to clients moved")
+                        }
                         Ok(false) => {}
                         Err(error) => tracing::error!("the way back to clients stays: {error}"),
                     }

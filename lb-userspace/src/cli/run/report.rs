@@ -14,8 +14,8 @@ use crate::dataplane::read::RealLoad;
 use crate::dataplane::table::TableError;
 use crate::stats::listing::{ListedReal, ListedService, Listing};
 use crate::stats::report::{
-    Counters, Fill, Health, Kind, Protocol, RealReport, Report, SCHEMA, ServiceReport, SnatReport, Tables,
-    Tally, TemplateFill,
+    Counters, Fill, Health, Kind, Protocol, RealReport, Report, SCHEMA, ServiceReport, SnatReport,
+    Tables, Tally, TemplateFill,
 };
 
 /// Adds one set of counters to another.
@@ -211,4 +211,3 @@ fn snat(owner: &Owner) -> Vec<SnatReport> {
 fn address(addr: Addr4) -> IpAddr {
     Ipv4Addr::from(addr).into()
 }
-
