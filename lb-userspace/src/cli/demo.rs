@@ -89,8 +89,9 @@ fn demonstrate(args: &DemoArgs) -> anyhow::Result<()> {
         eprintln!("the daemon's log:\n{}", daemon.log());
     }
     outcome?;
-    let status = daemon.stop()?;
-    show.step(&format!("director: stopped ({status:?}); laboratory removed"));
+    let code = daemon.stop()?;
+    ensure!(code == Some(0), "the daemon ended with {code:?} instead of 0");
+    show.step("director: stopped");
     Ok(())
 }
 
