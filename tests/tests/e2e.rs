@@ -19,21 +19,24 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    bare_host: fullnat_changes_no_setting, nat_changes_no_setting;
+    bare_host: fullnat_changes_no_setting, nat_changes_no_setting, other_ports_are_the_hosts;
     churn: nat_two_arm, fullnat_two_arm, fullnat_one_arm;
     demo: the_demo_succeeds, an_interrupted_demo_cleans_up;
     ending: a_clean_stop_leaves_nothing, detach_removes_what_kill_9_left;
     health: tcp_check_takes_out_and_puts_back, all_down_refuses_at_once, a_live_connection_outlives_its_health;
     laboratory: two_arms_are_wired, plain_routing_loses_no_connection, streams_are_intact, gateways_mark_their_requests, nothing_is_left;
+    links: flows_resume_after_down_and_up, a_server_added_again_keeps_its_connections;
     neighbours: the_first_packet_is_not_lost, the_first_connection_does_not_wait, a_changed_address_is_followed,
         a_changed_client_is_followed;
     persistence: a_client_stays, a_client_is_free_after_the_timeout, granularity_binds_a_network, udp_clients_stay_too;
+    port_reuse: nat_does_not_stall, fullnat_does_not_stall;
     refusal: a_bad_reload_changes_nothing, a_bad_start_attaches_nothing, a_missing_interface_is_named,
         nat_on_one_arm_is_refused, a_foreign_program_stays, a_second_daemon_is_refused;
     scheduling: rr_gives_halves, wrr_follows_weights, sh_binds_a_client_to_a_server,
         dh_binds_a_virtual_address_to_a_server, lc_fills_the_emptier_server, wlc_follows_weights, weight_0_quiesces,
         two_virtual_servers_count_apart;
-    survival: a_gigabyte_survives_reloads_and_kills, the_next_run_adopts_what_kill_9_left, keep_leaves_the_data_path;
+    survival: a_gigabyte_survives_reloads_and_kills, new_connections_survive_reloads_and_kills,
+        the_next_run_adopts_what_kill_9_left, keep_leaves_the_data_path;
     tcp: nat_two_arm, fullnat_two_arm, fullnat_one_arm;
     udp: nat_two_arm, fullnat_two_arm, fullnat_one_arm;
 }

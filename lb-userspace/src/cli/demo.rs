@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
+use super::exit;
 use crate::lab::{
     Daemon, DaemonSpec, Gateway, Host, Lab, LabError, ORIGIN, Options, Origin, Tool, VIP,
     real_address, require, two_arm, until,
@@ -43,11 +44,11 @@ const CLIENTS: usize = 6;
 const REQUESTS: usize = 2;
 const HEALTH_LIMIT: Duration = Duration::from_secs(15);
 
-/// Arguments of `xlb demo`.
-#[derive(Clone, Debug, clap::Args)]
+/// A whole lab in network namespaces on this machine, with the sample configuration
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct DemoArgs {
     /// How the programs are attached, as in `xlb run`
-    #[arg(long, default_value = "xdp")]
+    #[arg(long, value_name = "MODE", default_value = "xdp")]
     pub mode: String,
 }
 
@@ -56,11 +57,11 @@ pub fn run(args: &DemoArgs) -> ExitCode {
     match demonstrate(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            match error.downcast_ref() {
-                Some(LabError::NotRoot | LabError::MissingTools { .. }) => ExitCode::from(3),
-                _ => ExitCode::FAILURE,
-            }
+            let code = match error.downcast_ref() {
+                Some(LabError::NotRoot | LabError::MissingTools { .. }) => exit::HOST,
+                _ => exit::FAILED,
+            };
+            exit::fail(error.as_ref(), code)
         }
     }
 }
@@ -92,8 +93,9 @@ fn demonstrate(args: &DemoArgs) -> anyhow::Result<()> {
         }
     }
     outcome?;
-    let status = daemon.stop()?;
-    show.step(&format!("director: stopped ({status:?}); laboratory removed"));
+    let code = daemon.stop()?;
+    ensure!(code == Some(0), "the daemon ended with {code:?} instead of 0");
+    show.step("director: stopped");
     Ok(())
 }
 

@@ -49,8 +49,11 @@ impl Lab {
         for (name, namespace) in &plan.namespaces {
             let host = Host::open(name, namespace, &lab.folder, &lab.remains)?;
             prepare(&host, &plan.nics[name])?;
-            batch(&["-n", namespace], &plan.setup[name])?;
             lab.hosts.insert(name.clone(), host);
+        }
+        // Only now: a veth that comes up before its far end has GRO refuses redirected frames from then on.
+        for (name, namespace) in &plan.namespaces {
+            batch(&["-n", namespace], &plan.setup[name])?;
         }
         for (name, nics) in &plan.nics {
             wait_for_links(&lab.hosts[name], nics)?;

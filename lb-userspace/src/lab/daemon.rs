@@ -6,7 +6,6 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use nix::sys::wait::WaitStatus;
 
 use super::host::checked;
 use super::{Host, Lab, LabError, Process, until};
@@ -152,13 +151,13 @@ impl Daemon {
         self.xlb(&["reload"]).map(drop)
     }
 
-    /// SIGTERM and its end.
-    pub fn stop(&mut self) -> Result<WaitStatus, LabError> {
+    /// SIGTERM and its end; the exit code, if it has one.
+    pub fn stop(&mut self) -> Result<Option<i32>, LabError> {
         let process = self.running()?;
         process.signal(Signal::SIGTERM);
-        let status = process.wait(STOP_LIMIT)?;
+        let code = process.exit_code(STOP_LIMIT)?;
         self.process = None;
-        Ok(status)
+        Ok(code)
     }
 
     /// `kill -9`; the data path goes on.

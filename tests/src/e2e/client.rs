@@ -75,6 +75,15 @@ impl Talk {
         Ok(String::from_utf8_lossy(&line).into_owned())
     }
 
+    /// Has the server close first and closes then, so that the server is left in `TIME_WAIT`.
+    pub fn server_closes(mut self) -> io::Result<()> {
+        self.stream.write_all(b"bye\n")?;
+        match self.stream.read(&mut [0])? {
+            0 => Ok(()),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
     /// Reads the server's stream until `enough` says so; how many bytes, all of them right.
     pub fn download(mut self, mut enough: impl FnMut(u64) -> bool) -> io::Result<u64> {
         self.stream.write_all(b"stream\n")?;

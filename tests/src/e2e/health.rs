@@ -32,7 +32,7 @@ pub fn tcp_check_takes_out_and_puts_back() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// With every real server down, a client is refused at once, and the refusal is counted.
+/// With every real server down, a client is refused at once, and the refusal is counted. // K-46
 pub fn all_down_refuses_at_once() -> anyhow::Result<()> {
     let mut bed = Bed::two_arm()?;
     let daemon = bed.start(&Service::new("NAT").checked().text())?;

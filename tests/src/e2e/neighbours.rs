@@ -39,7 +39,7 @@ pub fn the_first_connection_does_not_wait() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A real server's address changes (a spare card, a failed-over gateway): its gratuitous ARP is enough, within a second.
+/// A real server's address changes (a spare card, a failed-over gateway): its gratuitous ARP is enough, within a second. // K-35
 pub fn a_changed_address_is_followed() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let daemon = bed.start(&Service::new("NAT").text())?;

@@ -6,7 +6,7 @@ use super::bed::{Bed, client_address};
 use super::client::{Talk, VIP, ask, ask_udp};
 use super::config::Service;
 
-/// rr would alternate; persistence holds each client, across a reload, too.
+/// rr would alternate; persistence holds each client, across a reload, too. // C-60
 pub fn a_client_stays() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let config = Service::new("NAT").more("persistence_timeout 50");
@@ -52,7 +52,7 @@ pub fn a_client_is_free_after_the_timeout() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The mask of `persistence_granularity` binds a whole network.
+/// The mask of `persistence_granularity` binds a whole network. // C-61
 pub fn granularity_binds_a_network() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let config = Service::new("NAT")

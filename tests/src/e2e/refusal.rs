@@ -44,7 +44,7 @@ pub fn a_bad_start_attaches_nothing() -> anyhow::Result<()> {
     start_must_fail(&bed, "virtual_server 10.64.1.2 10000 { lb_algo nonsense }\n", 2, "nonsense")
 }
 
-/// An interface that is not there: exit code 3, and the message names it.
+/// An interface that is not there: exit code 3, and the message names it. // K-28
 pub fn a_missing_interface_is_named() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let mut spec = bed.spec()?;
@@ -62,7 +62,7 @@ pub fn nat_on_one_arm_is_refused() -> anyhow::Result<()> {
     start_must_fail(&bed, &Service::new("NAT").text(), 2, "NAT")
 }
 
-/// Another program on the interface: refused, and that program stays.
+/// Another program on the interface: refused, and that program stays. // K-24
 pub fn a_foreign_program_stays() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let director = bed.lab.director()?;
@@ -77,7 +77,7 @@ pub fn a_foreign_program_stays() -> anyhow::Result<()> {
     nothing_attached(&bed, &["eth0"])
 }
 
-/// A second daemon of the same instance: refused while the first one lives, which goes on.
+/// A second daemon of the same instance: refused while the first one lives, which goes on. // K-22
 pub fn a_second_daemon_is_refused() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let daemon = bed.start(SAMPLE)?;

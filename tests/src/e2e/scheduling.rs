@@ -101,7 +101,7 @@ pub fn wlc_follows_weights() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Weight 0 by reload: held connections go on, new ones go elsewhere; the weight back, they come back.
+/// Weight 0 by reload: held connections go on, new ones go elsewhere; the weight back, they come back. // C-42
 pub fn weight_0_quiesces() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let config = Service::new("NAT");

@@ -2,6 +2,7 @@
 //!
 //! - `who`: answers `<name> <address:port it sees>` and reads the next line;
 //! - `stream`: sends [`pattern`] for as long as the client reads;
+//! - `bye`: closes the connection, as the first of the two;
 //! - `take`: expects [`pattern`] until the client ends its direction, then answers how many bytes were right.
 //!
 //! A UDP server answers every datagram as `who`.
@@ -116,6 +117,7 @@ fn serve(mut stream: &TcpStream, name: &str, peer: SocketAddr) -> io::Result<()>
     while reader.read_line(&mut line)? > 0 {
         match line.trim_end() {
             "who" => stream.write_all(format!("{name} {peer}\n").as_bytes())?,
+            "bye" => return stream.shutdown(Shutdown::Both),
             "stream" => loop {
                 stream.write_all(pattern())?;
             },

@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use xlb::lab::Daemon;
 
 use super::bed::{Bed, client_address, number};
+use super::churn::hammer;
 use super::client::{Talk, VIP, ask};
 use super::config::{SAMPLE, Service};
 
@@ -15,7 +16,7 @@ const RELOADS: u32 = 50;
 const KILLS: u32 = 10;
 
 /// A transfer of at least 1 GB through the sample's virtual server, every byte compared, while the configuration is
-/// reloaded 50 times and the daemon killed ten times; connections that were open before are open after. // K-05
+/// reloaded 50 times and the daemon killed ten times; connections that were open before are open after. // K-05 K-15
 pub fn a_gigabyte_survives_reloads_and_kills() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let mut daemon = bed.start(SAMPLE)?;
@@ -73,7 +74,42 @@ fn ask_held(held: &mut [(Talk, super::client::Answer)]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// After `kill -9` new connections are served without a daemon; the next run adopts flows, templates and counters.
+/// Ten thousand short connections while the daemon is killed and started again and the configuration reloaded: none
+/// fails. // K-05 K-15
+pub fn new_connections_survive_reloads_and_kills() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    let text = Service::new("FNAT").text();
+    let mut daemon = bed.start(&text)?;
+    let (client, done) = (bed.client()?, AtomicBool::new(false));
+    let (outcome, rounds) = std::thread::scope(|scope| {
+        let clients = scope.spawn(|| {
+            let outcome = hammer(&client, VIP, 10_000);
+            done.store(true, Ordering::Relaxed);
+            outcome
+        });
+        let mut rounds = 0;
+        let mut trouble = || -> anyhow::Result<()> {
+            while !done.load(Ordering::Relaxed) {
+                daemon.reload(&text.replace("weight 1", "weight 2"))?;
+                daemon.reload(&text)?;
+                daemon.kill()?;
+                daemon.run()?;
+                rounds += 1;
+            }
+            Ok(())
+        };
+        let trouble = trouble();
+        let outcome = clients.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        trouble?;
+        anyhow::Ok((outcome, rounds))
+    })?;
+    eprintln!("{rounds} rounds of two reloads and a kill; slowest {:?}", outcome.slowest);
+    ensure!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+    ensure!(outcome.shares.iter().sum::<usize>() == 10_000);
+    Ok(())
+}
+
+/// After `kill -9` new connections are served without a daemon; the next run adopts flows, templates and counters. // K-16
 pub fn the_next_run_adopts_what_kill_9_left() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let mut daemon = bed.start(&Service::new("FNAT").more("persistence_timeout 50").text())?;
@@ -99,7 +135,7 @@ pub fn the_next_run_adopts_what_kill_9_left() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `--keep`: a clean stop leaves the data path, as a crash does; the next run adopts it.
+/// `--keep`: a clean stop leaves the data path, as a crash does; the next run adopts it. // K-25
 pub fn keep_leaves_the_data_path() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let mut spec = bed.spec()?;

@@ -40,7 +40,7 @@ pub fn fullnat_two_arm() -> anyhow::Result<()> {
     fullnat(Arms::Two)
 }
 
-/// Full-NAT with one interface.
+/// Full-NAT with one interface: clients and real servers on the same wire. // P-81
 pub fn fullnat_one_arm() -> anyhow::Result<()> {
     fullnat(Arms::One)
 }
@@ -73,7 +73,7 @@ fn fullnat(arms: Arms) -> anyhow::Result<()> {
     streams(&bed)
 }
 
-/// Bulk in both directions through the virtual server.
+/// Bulk in both directions through the virtual server; the upload ends by a half-close. // P-63 P-72
 fn streams(bed: &Bed) -> anyhow::Result<()> {
     let client = bed.client()?;
     Talk::open(&client, client_address(0), VIP)?.download(|seen| seen > STREAM)?;
