@@ -163,7 +163,7 @@ impl Owner {
                 Effect::RewriteLearned { ifindex, from, to } => {
                     match self.dataplane.move_sender(ifindex, from, to) {
                         Ok(true) => {
-                            tracing::info!(ifindex, %from, %to, "the way back to clients moved")
+                            tracing::info!(ifindex, %from, %to, "the way back to clients moved");
                         }
                         Ok(false) => {}
                         Err(error) => tracing::error!("the way back to clients stays: {error}"),
@@ -298,7 +298,7 @@ impl Owner {
             .iter()
             .filter(|(id, (key, since))| {
                 self.sweep.per_real.get(id).is_none_or(|flows| *flows == 0)
-                    && since.elapsed() > GRACE + self.template_life(key)
+                    && since.elapsed() > GRACE + self.template_life(*key)
             })
             .map(|(id, _)| *id)
             .collect();
@@ -318,9 +318,9 @@ impl Owner {
     }
 
     /// How long a template of a service may still lead to a removed real server.
-    fn template_life(&self, key: &ServiceKey) -> Duration {
+    fn template_life(&self, key: ServiceKey) -> Duration {
         let mirror = self.state.mirror();
-        let ticks = mirror.services.get(key).map_or(0, |service| service.sticky_ticks);
+        let ticks = mirror.services.get(&key).map_or(0, |service| service.sticky_ticks);
         let per_1024_s = mirror.config.ticks_per_1024_s.max(1);
         Duration::from_secs(u64::from(ticks) * 1024 / u64::from(per_1024_s))
     }
