@@ -159,7 +159,7 @@ fn checks(state: &State, accepted: &[Accepted<'_>]) -> Vec<CheckWanted> {
             checks.push(CheckWanted {
                 service: service.ident.clone(),
                 real: real.ident,
-                checkers: real.checkers.to_vec(),
+                checkers: real.checkers.iter().copied().cloned().collect(),
                 initial: if up { Initial::Up } else { Initial::Down },
             });
         }
