@@ -63,7 +63,7 @@ pub fn configure(
     let (desired, skipped) = desired::build(&inputs, &mut ids)?;
 
     let quorum_changes = quorum::changes(&served, &state.quorums, &quorums);
-    let changes = if state.configured { diff::lines(&state.model, &model) } else { Vec::new() };
+    let changes = if state.configured { diff::between(&state.model, &model) } else { Vec::new() };
     state.ids = ids;
     state.health = health;
     state.quorums = quorums;

@@ -8,11 +8,11 @@ use lb_common::abi::{RealCounters, RealId, ServiceKey};
 
 use super::hops::Neighbours;
 use super::{NEIGHBOURS, StartError, facts, log};
-use crate::api::{Change, PlanLine, Refusal, RefusalKind, Reloaded};
-use crate::cli::plan_diff;
+use crate::api::{Refusal, RefusalKind, Reloaded};
 use crate::cli::run_args::RunArgs;
 use crate::config::model::{self, ServiceMatch};
 use crate::config::{self, LoadOptions, render};
+use crate::control::diff::{self, PlanLine};
 use crate::control::view::{View, view};
 use crate::control::{
     self, CheckStatus, CheckWanted, Effect, Event, RealIdent, ServiceIdent, State,
@@ -108,7 +108,7 @@ impl Owner {
     /// Reads the file again and puts it in force, or leaves everything as it is.
     pub(super) async fn reload(&mut self) -> Result<Reloaded, Refusal> {
         let (model, diagnostics) = self.read(None)?;
-        let changes = plan_diff::between(self.state.model(), &model);
+        let changes = diff::between(self.state.model(), &model);
         self.resolve(&model).await;
         let outcome = control::configure(&mut self.state, model, Instant::now());
         let effects = outcome.map_err(|error| {
@@ -138,9 +138,7 @@ impl Owner {
 
     /// The diff between what is in force and a file.
     pub(super) fn changes_to(&self, model: &model::Config) -> Vec<PlanLine> {
-        let mut lines = plan_diff::between(self.state.model(), model);
-        lines.retain(|line| line.change != Change::Keep || !line.text.is_empty());
-        lines
+        diff::between(self.state.model(), model)
     }
 
     /// Takes an event in.
