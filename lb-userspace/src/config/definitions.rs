@@ -6,6 +6,9 @@ use std::collections::HashMap;
 
 use super::text::Text;
 
+/// Longest text between the braces of a reference.
+const LONGEST_REFERENCE: usize = 256;
+
 /// A value, or the several lines of one that ended in a backslash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Definition {
@@ -63,7 +66,7 @@ pub(super) fn replace(
     while let Some(at) = text[search..].find('$').map(|found| found + search) {
         search = at + 1;
         let Some((name, arguments, end)) = reference(text, at) else { continue };
-        let at_end = text[end..].trim_ascii().is_empty();
+        let at_end = text[end..].trim_ascii_start().is_empty();
         let value = match known.get(name) {
             Some(definition) if definition.lines.len() <= 1 => {
                 definition.lines.first().cloned().unwrap_or_default()
@@ -96,7 +99,7 @@ pub(super) fn replace(
 fn reference(text: &str, at: usize) -> Option<(&str, &str, usize)> {
     let rest = &text[at + 1..];
     if let Some(braced) = rest.strip_prefix('{') {
-        let close = braced.find('}')?;
+        let close = braced.bytes().take(LONGEST_REFERENCE).position(|byte| byte == b'}')?;
         let inside = &braced[..close];
         let length = name_length(inside);
         let arguments = &inside[length..];

@@ -10,6 +10,9 @@ use super::reader::Reader;
 /// More alternatives or matches than any real configuration has.
 const MOST: usize = 4096;
 
+/// The longest path Linux takes.
+const LONGEST: usize = 4096;
+
 /// What one brace alternative matched.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Alternative {
@@ -21,6 +24,7 @@ pub(super) struct Alternative {
 
 /// Expands `pattern`, relative to `base`.
 pub(super) fn expand(reader: &dyn Reader, base: &Path, pattern: &str) -> Vec<Alternative> {
+    let pattern = if pattern.len() > LONGEST { "" } else { pattern };
     braces(pattern)
         .into_iter()
         .map(|pattern| {

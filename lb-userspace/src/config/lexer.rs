@@ -18,7 +18,7 @@ use super::text::{Mark, Text, marks, without_comment};
 /// Lines that expansion may produce, over all files.
 pub(super) const MOST_EXPANDED_LINES: u64 = 100_000;
 /// Bytes that replacement may produce, over all files.
-const MOST_EXPANDED_BYTES: usize = 32 << 20;
+const MOST_EXPANDED_BYTES: usize = 16 << 20;
 /// Bytes of text, over all files.
 const MOST_BYTES: u64 = 16 << 20;
 /// Files read by include, each time counted.
@@ -31,6 +31,8 @@ const MOST_FRAMES: usize = 512;
 const MOST_ROUNDS: usize = 128;
 /// Longest line after expansion, beyond its own length.
 const MOST_GROWTH: usize = 64 << 10;
+/// Longest line of a file; the language promises 64 KiB.
+const LONGEST_LINE: usize = 1 << 20;
 /// keepalived's line buffer.
 const KEEPALIVED_LINE: usize = 1023;
 
@@ -141,7 +143,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Ends everything: a limit was reached.
-    fn stop(&mut self, diag: Diag) {
+    pub(super) fn stop(&mut self, diag: Diag) {
         self.diags.push(diag);
         self.frames.clear();
         self.ready.clear();
@@ -186,14 +188,27 @@ impl<'a> Lexer<'a> {
                 self.leave();
                 continue;
             };
-            if self.lines_left == 0 {
-                let message = format!("expansion gives more than {MOST_EXPANDED_LINES} lines");
-                self.stop(Diag::new(Code::BadSequence, line.whole_span(), message));
+            let repeated = matches!(self.frames.last(), Some(Frame::Sequence { .. }));
+            if repeated && !self.charge(1, line.as_str().len(), line.whole_span()) {
                 return None;
             }
-            self.lines_left -= 1;
             return Some((line, false));
         }
+    }
+
+    /// Takes lines and bytes that expansion produces from what is left; false if that was too much.
+    fn charge(&mut self, lines: u64, bytes: usize, at: Span) -> bool {
+        self.lines_left = self.lines_left.saturating_sub(lines);
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        let message = if self.lines_left == 0 {
+            format!("expansion gives more than {MOST_EXPANDED_LINES} lines")
+        } else if self.bytes_left == 0 {
+            format!("expansion gives more than {MOST_EXPANDED_BYTES} bytes")
+        } else {
+            return true;
+        };
+        self.stop(Diag::new(Code::BadSequence, at, message));
+        false
     }
 
     /// Drops the finished top frame and what it defined.
@@ -221,6 +236,12 @@ impl<'a> Lexer<'a> {
         if physical && raw_length > KEEPALIVED_LINE {
             let message = format!("the line has {raw_length} bytes; keepalived reads at most 1023");
             self.diags.push(Diag::new(Code::LongLine, line.whole_span(), message));
+        }
+        if raw_length > LONGEST_LINE {
+            let message =
+                format!("the line has {raw_length} bytes; at most {LONGEST_LINE} are read");
+            self.stop(Diag::new(Code::TooLarge, line.span(0..1), message));
+            return;
         }
         let mut line = strip(line);
         if physical && let Some((care, start)) = include::directive(line.as_str()) {
@@ -251,6 +272,10 @@ impl<'a> Lexer<'a> {
             };
             if !replaced.further.is_empty() {
                 let at = line.span(replaced.further_column..line.as_str().len());
+                let bytes = replaced.further.iter().map(String::len).sum();
+                if !self.charge(replaced.further.len() as u64, bytes, at) {
+                    return;
+                }
                 let lines = replaced.further.iter().map(|text| Text::inserted(text, at)).collect();
                 self.push_frame(Frame::Lines(lines), at);
             }
@@ -271,20 +296,19 @@ impl<'a> Lexer<'a> {
 
     /// `@ID rest` and `@^ID rest`, stacked. `None`: the line is dropped.
     fn condition(&self, line: &Text) -> Option<Text> {
-        let mut line = line.clone();
-        while let Some(rest) = line.as_str().strip_prefix('@') {
-            let (wanted, id) = match rest.strip_prefix('^') {
+        let mut rest = line.as_str();
+        while let Some(condition) = rest.strip_prefix('@') {
+            let (wanted, id) = match condition.strip_prefix('^') {
                 Some(id) => (false, id),
-                None => (true, rest),
+                None => (true, condition),
             };
             let end = id.find([' ', '\t'])?;
             if (id[..end] == self.options.config_id) != wanted {
                 return None;
             }
-            let skip = line.as_str().len() - id.len() + end;
-            line = line.tail(skip).trimmed();
+            rest = id[end..].trim_ascii_start();
         }
-        Some(line)
+        Some(line.tail(line.as_str().len() - rest.len()))
     }
 
     fn define(&mut self, name: String, value: &Text) {

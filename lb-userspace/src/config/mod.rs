@@ -108,6 +108,8 @@ pub fn load_with(reader: &dyn Reader, path: &Path, options: &LoadOptions) -> Loa
     let mut lexer = lexer::Lexer::new(reader, path, options);
     let statements = parser::parse(&mut lexer);
     let broken = lexer.diags.iter().any(|diag| diag.level == Level::Error);
+    // After a limit there is only a part of the file, and most often no honest one.
+    let statements = if lexer.stopped { Vec::new() } else { statements };
     let mut lowered = lower::lower(&statements, broken);
     lexer.diags.append(&mut lowered.diags);
     let mut diagnostics = lexer.diags;

@@ -3,6 +3,7 @@
 //! Reports what is wrong with braces and quotes and goes on; judges no value. Inside blocks that belong to somebody
 //! else, and inside unknown blocks, only braces count.
 
+use super::MOST_DIAGNOSTICS;
 use super::ast::Statement;
 use super::diag::{Code, Diag};
 use super::keywords::{self, Block, Keyword, Words};
@@ -11,21 +12,27 @@ use super::source::Span;
 use super::text::Text;
 use super::words::{self, Word};
 
-/// More statements than a file of any real size has.
-const MOST_STATEMENTS: usize = 500_000;
+/// A command, its user and its group.
+const SCRIPT_WORDS: usize = 3;
+
+/// More words than a file of any real size has; each takes about a hundred bytes until the model is made.
+const MOST_WORDS: usize = 1_500_000;
+
+/// Words kept of a statement that has no use for more: enough for every form, and for messages.
+const KEPT_WORDS: usize = 12;
 
 /// Reads everything. Diagnostics are left in the lexer.
 pub(super) fn parse(lexer: &mut Lexer<'_>) -> Vec<Statement> {
-    let mut parser = Parser { lexer, peeked: None, statements: 0, last_run_on: None };
+    let mut parser = Parser { lexer, peeked: None, words: 0, last_run_on: None };
     parser.block(Block::Top, None)
 }
 
 struct Parser<'p, 'a> {
     lexer: &'p mut Lexer<'a>,
     peeked: Option<Piece>,
-    statements: usize,
+    words: usize,
     /// File and line of the last run-on note: one a line is enough.
-    last_run_on: Option<(usize, u32)>,
+    last_run_on: Option<(u32, u32)>,
 }
 
 impl Parser<'_, '_> {
@@ -46,8 +53,17 @@ impl Parser<'_, '_> {
 
     fn report(&mut self, diag: Diag) {
         // After a limit the rest of the file is unread; what is missing then is no news.
-        if !self.lexer.stopped {
-            self.lexer.diags.push(diag);
+        if self.lexer.stopped {
+            return;
+        }
+        let span = diag.span;
+        self.lexer.diags.push(diag);
+        if self.lexer.diags.len() >= MOST_DIAGNOSTICS {
+            self.stop(Diag::new(
+                Code::TooLarge,
+                span,
+                "too many errors; the rest of the file is not read",
+            ));
         }
     }
 
@@ -113,12 +129,14 @@ impl Parser<'_, '_> {
             self.run_on(&split);
         }
         let Some(last) = split.pop() else { return };
-        self.statements += split.len() + 1;
-        if self.statements > MOST_STATEMENTS {
-            let message = format!("the configuration has more than {MOST_STATEMENTS} statements");
-            self.report(Diag::new(Code::TooLarge, last.keyword.span, message));
-            self.lexer.stopped = true;
-            self.drain();
+        self.words += split
+            .iter()
+            .chain([&last])
+            .map(|statement| statement.arguments.len() + 1)
+            .sum::<usize>();
+        if self.words > MOST_WORDS {
+            let message = format!("the configuration has more than {MOST_WORDS} words");
+            self.stop(Diag::new(Code::TooLarge, last.keyword.span, message));
             return;
         }
         for statement in split {
@@ -136,9 +154,10 @@ impl Parser<'_, '_> {
         statements.push(finished);
     }
 
-    /// Forgets the rest of the input.
-    fn drain(&mut self) {
-        while self.next() != Piece::EndOfFile {}
+    /// Reports and forgets the rest of the input.
+    fn stop(&mut self, diag: Diag) {
+        self.peeked = None;
+        self.lexer.stop(diag);
     }
 
     fn run_on(&mut self, split: &[Statement]) {
@@ -234,7 +253,7 @@ fn split(context: Block, text: &Text) -> Vec<Statement> {
     while from < words.len() {
         let keyword = &words[from];
         if context.is_list() || context == Block::Opaque {
-            let arguments = words[from + 1..].to_vec();
+            let arguments = kept(&words[from + 1..]);
             statements.push(Statement {
                 keyword: keyword.clone(),
                 arguments,
@@ -247,7 +266,7 @@ fn split(context: Block, text: &Text) -> Vec<Statement> {
         let (arguments, next) = match known {
             Some(known) => arguments(context, known, text, &words, from),
             // All of an unknown statement is ignored, as in keepalived.
-            None => (words[from + 1..].to_vec(), words.len()),
+            None => (kept(&words[from + 1..]), words.len()),
         };
         statements.push(Statement { keyword: keyword.clone(), arguments, known, block: None });
         from = next;
@@ -271,30 +290,28 @@ fn arguments(
     };
     match known.words {
         Words::All => (words[first..].to_vec(), words.len()),
-        Words::ScriptAll => (raw(text, words[from].end, text.as_str().len()), words.len()),
+        Words::ScriptAll => (
+            words::shell_like(text, words[from].end..text.as_str().len(), SCRIPT_WORDS),
+            words.len(),
+        ),
         Words::Script => {
             // The command is one shell-like word; where it ends the ordinary words go on.
-            let all = raw(text, words[from].end, text.as_str().len());
+            let all = words::shell_like(text, words[from].end..text.as_str().len(), SCRIPT_WORDS);
             let Some(command_end) = all.first().map(|word| word.end) else {
                 return (Vec::new(), words.len());
             };
             let resume = words[first..].iter().position(|word| word.end > command_end);
             let end = ends_at(resume.map_or(words.len(), |at| first + at));
             let limit = if end < words.len() { words[end - 1].end } else { text.as_str().len() };
-            (raw(text, words[from].end, limit), end)
+            (words::shell_like(text, words[from].end..limit, SCRIPT_WORDS), end)
         }
         Words::Plain => {
             let end = ends_at((first + known.needs).min(words.len()));
-            (words[first..end].to_vec(), end)
+            (kept(&words[first..end]), end)
         }
     }
 }
 
-/// Shell-like words of a part of the line; their ends count from the start of the line.
-fn raw(text: &Text, from: usize, to: usize) -> Vec<Word> {
-    let mut words = words::shell_like(&text.slice(from..to.max(from)));
-    for word in &mut words {
-        word.end += from;
-    }
-    words
+fn kept(words: &[Word]) -> Vec<Word> {
+    words[..words.len().min(KEPT_WORDS)].to_vec()
 }

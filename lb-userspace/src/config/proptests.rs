@@ -104,11 +104,11 @@ fn write(tokens: &[Token], choices: &[u8]) -> String {
                 out.push_str(word);
             }
             Token::Argument(word) if pick() % 4 == 0 && !script => {
-                out.push_str(&format!("\"{word}\""));
+                out.extend(["\"", *word, "\""]);
             }
             Token::Argument(word) => out.push_str(word),
             Token::Open if pick() % 3 == 0 => {
-                out.push_str(["\n{", "\n\n  {", "# c }\n{"][pick() as usize % 3])
+                out.push_str(["\n{", "\n\n  {", "# c }\n{"][pick() as usize % 3]);
             }
             Token::Open => out.push('{'),
             Token::Close => out.push('}'),

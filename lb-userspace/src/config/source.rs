@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// A file's place in [`Sources`].
-pub type FileId = usize;
+pub type FileId = u32;
 
 /// A stretch of one line. `line` counts from 1; `start` and `end` are byte offsets in that line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,17 +74,18 @@ impl Sources {
     /// Adds a file; the same path may be read more than once.
     pub fn add(&mut self, path: PathBuf, bytes: &[u8]) -> FileId {
         self.files.push(SourceFile::new(path, bytes));
-        self.files.len() - 1
+        // At most a few thousand files are ever read.
+        (self.files.len() - 1) as FileId
     }
 
     /// The file with this id.
     pub fn file(&self, id: FileId) -> Option<&SourceFile> {
-        self.files.get(id)
+        self.files.get(id as usize)
     }
 
     /// Path of a file; empty if there is none.
     pub fn path(&self, id: FileId) -> &Path {
-        self.files.get(id).map_or(Path::new(""), |file| &file.path)
+        self.files.get(id as usize).map_or(Path::new(""), |file| &file.path)
     }
 
     /// Every file that was read.
@@ -94,7 +95,7 @@ impl Sources {
 
     /// The text of the line a span stands in.
     pub fn line_of(&self, span: Span) -> Option<&str> {
-        self.files.get(span.file)?.line(span.line)
+        self.files.get(span.file as usize)?.line(span.line)
     }
 
     /// Column of a span, counted in characters from 1.

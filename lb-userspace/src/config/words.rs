@@ -2,6 +2,8 @@
 //!
 //! keepalived-spec sections 2.3, 2.9 and 2.10; keepalived: `lib/vector.c`, `lib/parser.c`.
 
+use std::ops::Range;
+
 use super::source::Span;
 use super::text::Text;
 
@@ -61,12 +63,12 @@ pub(super) fn ordinary(text: &Text) -> Vec<Word> {
     words
 }
 
-/// Shell-like words: both quotes, and backslash escapes.
-pub(super) fn shell_like(text: &Text) -> Vec<Word> {
-    let bytes = text.as_str().as_bytes();
+/// Up to `most` shell-like words of a part of the line: both quotes, and backslash escapes.
+pub(super) fn shell_like(text: &Text, range: Range<usize>, most: usize) -> Vec<Word> {
+    let bytes = &text.as_str().as_bytes()[..range.end];
     let mut words = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
+    let mut at = range.start;
+    while at < bytes.len() && words.len() < most {
         if is_blank(bytes[at]) {
             at += 1;
             continue;
@@ -99,7 +101,8 @@ pub(super) fn shell_like(text: &Text) -> Vec<Word> {
 
 /// Splits a command line that is itself one word.
 pub(super) fn command_line(word: &Word) -> Vec<String> {
-    shell_like(&Text::inserted(&word.text, word.span)).into_iter().map(|part| part.text).collect()
+    let text = Text::inserted(&word.text, word.span);
+    shell_like(&text, 0..word.text.len(), usize::MAX).into_iter().map(|part| part.text).collect()
 }
 
 /// Decodes what follows a backslash; returns how many bytes it took (at least one: `rest` is not empty).
@@ -182,7 +185,11 @@ mod tests {
             (r#"\x41\102 "\"q\"""#, vec!["AB", "\"q\""]),
             (r"a\ b", vec!["a b"]),
         ] {
-            assert_eq!(texts(shell_like(&Text::physical(line, 0, 1))), expected, "{line}");
+            assert_eq!(
+                texts(shell_like(&Text::physical(line, 0, 1), 0..line.len(), 9)),
+                expected,
+                "{line}"
+            );
         }
     }
 }

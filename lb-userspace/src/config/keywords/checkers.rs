@@ -118,7 +118,7 @@ pub(super) const ROWS: &[Keyword] = &[
         .from(WEB)
         .takes("UINT")
         .doc("byte before which the match must start"),
-    row(URL, "regex_stack", 2).ignored().from(WEB).takes("START MAX").doc("accepted, not used"),
+    row(URL, "regex_stack", 0).ignored().from(WEB).takes("START MAX").doc("accepted, not used"),
     row(&[SmtpCheck], "helo_name", 0)
         .from("check/check_smtp.c")
         .takes("STRING")

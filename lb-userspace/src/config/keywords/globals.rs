@@ -32,6 +32,11 @@ const fn passed(name: &'static str) -> Keyword {
     global(name, 0).ignored().doc("accepted, not validated, not used")
 }
 
+/// The same, but keepalived ends without an argument.
+const fn passed_with(name: &'static str) -> Keyword {
+    global(name, 1).ignored().doc("accepted, not validated, not used")
+}
+
 pub(super) const ROWS: &[Keyword] = &[
     row(TOP, "global_defs", 0)
         .opens(GlobalDefs)
@@ -108,18 +113,18 @@ pub(super) const ROWS: &[Keyword] = &[
         .doc("client certificate of SSL_GET")
         .else_("none"),
     row(SSL, "key", 1).from("check/check_ssl.c").takes("FILE").doc("its key").else_("none"),
-    global("router_id", 1).takes("STRING").else_("host name").doc("name in mails and logs"),
+    global("router_id", 0).takes("STRING").else_("host name").doc("name in mails and logs"),
     global("notification_email", 0)
         .opens(EmailList)
         .takes("{ ADDRESS ... }")
         .else_("no mail")
         .doc("mail recipients"),
-    global("notification_email_from", 1)
+    global("notification_email_from", 0)
         .takes("ADDRESS")
         .else_("keepalived@host")
         .doc("sender of mails"),
     global("smtp_server", 1).takes("IP | NAME [PORT]").doc("where mails go"),
-    global("smtp_helo_name", 1).takes("STRING").else_("host name").doc("name for HELO"),
+    global("smtp_helo_name", 0).takes("STRING").else_("host name").doc("name for HELO"),
     global("smtp_connect_timeout", 1)
         .takes("UINT")
         .else_("30")
@@ -143,23 +148,23 @@ pub(super) const ROWS: &[Keyword] = &[
     global("lvs_flush", 0).doc("clear all services at start: xlb owns its tables and always does"),
     global("lvs_flush_on_stop", 0).takes("[VS]").doc("how to tear down; the outcome is the same"),
     global("lvs_flush_onstop", 0).takes("[VS]").doc("old spelling of lvs_flush_on_stop"),
-    global("lvs_sync_daemon", 1).takes("IF ...").doc("connection synchronisation"),
-    global("notify_fifo", 1).takes("PATH").doc("event lines of everything"),
-    global("notify_fifo_script", 1).takes("SCRIPT [USER [GROUP]]").doc("reads that fifo"),
-    global("lvs_notify_fifo", 1).takes("PATH").doc("event lines of virtual and real servers"),
-    global("lvs_notify_fifo_script", 1).takes("SCRIPT [USER [GROUP]]").doc("reads that fifo"),
+    global("lvs_sync_daemon", 0).takes("IF ...").doc("connection synchronisation"),
+    global("notify_fifo", 0).takes("PATH").doc("event lines of everything"),
+    global("notify_fifo_script", 0).takes("SCRIPT [USER [GROUP]]").doc("reads that fifo"),
+    global("lvs_notify_fifo", 0).takes("PATH").doc("event lines of virtual and real servers"),
+    global("lvs_notify_fifo_script", 0).takes("SCRIPT [USER [GROUP]]").doc("reads that fifo"),
     global("script_user", 0)
         .takes("USER [GROUP]")
         .else_("keepalived_script or root")
         .doc("who runs scripts"),
     global("enable_script_security", 0)
         .doc("refuse scripts that a user other than root may change"),
-    global("startup_script", 1).takes("SCRIPT [USER [GROUP]]").doc("run once at start"),
+    global("startup_script", 0).takes("SCRIPT [USER [GROUP]]").doc("run once at start"),
     global("startup_script_timeout", 1)
         .takes("UINT 1..1000")
         .else_("10")
         .doc("seconds it may take"),
-    global("shutdown_script", 1).takes("SCRIPT [USER [GROUP]]").doc("run once at the end"),
+    global("shutdown_script", 0).takes("SCRIPT [USER [GROUP]]").doc("run once at the end"),
     global("shutdown_script_timeout", 1)
         .takes("UINT 1..1000")
         .else_("10")
@@ -182,11 +187,13 @@ pub(super) const ROWS: &[Keyword] = &[
     passed("reload_*"),
     passed("config_save_dir"),
     passed("tmp_config_directory"),
-    passed("umask"),
-    passed("random_seed"),
     passed("data_use_instance"),
     passed("use_symlink_paths"),
     passed("set_supplementary_groups"),
+    passed_with("umask"),
+    passed_with("random_seed"),
+    passed_with("nftables_ipvs_priority"),
+    passed_with("nftables_ipvs_start_fwmark"),
     passed("nftables*"),
     passed("vrrp_*"),
     passed("bfd_*"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::ast::Statement;
-use super::super::diag::{Code, Diag};
+use super::super::diag::{Code, Diag, Level};
 use super::super::keywords::{self, Block};
 use super::super::model::{CheckKind, HttpCheck, MiscCheck, UdpCheck};
 use super::draft::{Checker, Connection, Timers};
@@ -47,6 +47,12 @@ pub(super) fn read(out: &mut Out, statement: &Statement, block: Block) -> Vec<Ch
         if known(out, inner, block) && !common(out, inner, &mut checker) {
             own(out, inner, block, &mut checker);
         }
+    }
+    if let CheckKind::Udp(udp) = &checker.kind
+        && udp.min_reply_length > udp.max_reply_length
+    {
+        let message = "min_reply_length is above max_reply_length: the check can never pass";
+        out.push(Diag::new(Code::BadValue, statement.keyword.span, message));
     }
     let missing = match &checker.kind {
         CheckKind::Http(HttpCheck { urls, .. }) if urls.is_empty() => "`url` with a `path`",
@@ -155,8 +161,11 @@ fn own(out: &mut Out, statement: &Statement, block: Block, checker: &mut Checker
         (CheckKind::Misc(check), name) => match name {
             "misc_path" => check.argv = scripts::misc_path(statement),
             "misc_timeout" => {
-                let seconds = number(out, statement, 1, u64::MAX / 1_000_000);
-                checker.misc_timeout = seconds.map(Duration::from_secs).or(checker.misc_timeout);
+                let seconds = number(out, statement, 0, u64::MAX / 1_000_000);
+                // 0 is the default again.
+                let written =
+                    seconds.map(|seconds| (seconds > 0).then(|| Duration::from_secs(seconds)));
+                checker.misc_timeout = written.unwrap_or(checker.misc_timeout);
             }
             "misc_dynamic" => check.dynamic = true,
             _ if statement.arguments.is_empty() => bad(out, statement, 0, "a user"),
@@ -182,9 +191,8 @@ fn dns(out: &mut Out, statement: &Statement, qtype: &mut String, qname: &mut Str
         }
         return;
     }
-    let labels = word.strip_suffix('.').unwrap_or(word);
     let bad_label = |label: &str| label.is_empty() || label.len() > 63;
-    if word != "." && (labels.len() > 253 || labels.split('.').any(bad_label)) {
+    if word != "." && (word.len() > 253 || word.split('.').any(bad_label)) {
         bad(out, statement, 0, "a name whose labels have 1 to 63 characters");
     } else if qname != "." {
         let message = "`name` was given already; the first one stays";
@@ -259,6 +267,7 @@ fn smtp(out: &mut Out, statement: &Statement) -> Vec<Checker> {
             let message = "`host` blocks are deprecated; each is read as a check of its own";
             out.push(
                 Diag::new(Code::Deprecated, inner.keyword.span, message)
+                    .at_level(Level::Note)
                     .help("write one SMTP_CHECK for each"),
             );
             hosts.push(host(out, inner));

@@ -19,23 +19,22 @@ use super::{Lowered, RealPlace, ServerPlace};
 /// Turns drafts into the model; what is lost on the way is reported.
 pub(super) fn finish(lowered: &mut Lowered, drafts: Vec<draft::VirtualServer>, groups: &Groups) {
     let mut seen = HashSet::new();
+    let Lowered { config, diags, places } = lowered;
     for draft in drafts {
         let span = draft.span;
-        let globals = lowered.config.globals.clone();
-        let Some((server, place)) = virtual_server(&mut lowered.diags, draft, groups, &globals)
-        else {
+        let Some((server, place)) = virtual_server(diags, draft, groups, &config.globals) else {
             continue;
         };
         if !seen.insert(identity(&server)) {
             let message = "an earlier virtual server is the same service; this one is dropped";
-            lowered.diags.push(
+            diags.push(
                 Diag::new(Code::DuplicateVirtualServer, span, message)
                     .note("in keepalived its real servers would silently join the first one's"),
             );
             continue;
         }
-        lowered.config.virtual_servers.push(server);
-        lowered.places.virtual_servers.push(place);
+        config.virtual_servers.push(server);
+        places.virtual_servers.push(place);
     }
 }
 
@@ -176,13 +175,8 @@ fn settle_family(out: &mut Out, draft: &mut draft::VirtualServer) -> Option<Fami
             format!("the {what} is not of the virtual server's address family; it is dropped"),
         )
     };
-    let mut lost = Vec::new();
-    for (index, real) in draft.reals.iter().enumerate() {
-        if !fits(real.ip, real.forwarding) {
-            out.push(mismatch(real.span, "real server"));
-            lost.push(index);
-        }
-    }
+    let fitting: Vec<bool> =
+        draft.reals.iter().map(|real| fits(real.ip, real.forwarding)).collect();
     let sorry_lost = draft
         .sorry
         .as_ref()
@@ -192,10 +186,13 @@ fn settle_family(out: &mut Out, draft: &mut draft::VirtualServer) -> Option<Fami
         out.push(mismatch(span, "sorry server"));
         draft.sorry = None;
     }
-    let mut index = 0;
-    draft.reals.retain(|_| {
-        index += 1;
-        !lost.contains(&(index - 1))
+    let mut fitting = fitting.into_iter();
+    draft.reals.retain(|real| {
+        let fits = fitting.next().unwrap_or(true);
+        if !fits {
+            out.push(mismatch(real.span, "real server"));
+        }
+        fits
     });
     Some(family)
 }

@@ -28,6 +28,22 @@ pub(super) fn read(
             continue;
         };
         let counts = match statement.name() {
+            // keepalived forgives these the missing word.
+            "router_id"
+            | "notification_email_from"
+            | "lvs_sync_daemon"
+            | "notify_fifo"
+            | "notify_fifo_script"
+            | "lvs_notify_fifo"
+            | "lvs_notify_fifo_script"
+            | "startup_script"
+            | "shutdown_script"
+            | "snmp_socket"
+                if statement.arguments.is_empty() =>
+            {
+                bad(out, statement, 0, "an argument");
+                false
+            }
             "router_id" => {
                 globals.router_id = statement.argument(0).map(str::to_owned);
                 true
@@ -62,7 +78,18 @@ pub(super) fn read(
                 true
             }
             "rs_init_notifies" => {
-                globals.rs_init_notifies = true;
+                globals.rs_init_notifies =
+                    boolean(out, statement).unwrap_or(globals.rs_init_notifies);
+                true
+            }
+            "lvs_flush_on_stop" | "lvs_flush_onstop" => {
+                if !matches!(statement.argument(0), None | Some("VS")) {
+                    bad(out, statement, 0, "VS or nothing");
+                }
+                true
+            }
+            "include_check" => {
+                include_check(out, statement);
                 true
             }
             "checker_log_all_failures" => {
@@ -70,7 +97,9 @@ pub(super) fn read(
                     boolean(out, statement).unwrap_or(globals.log_all_failures);
                 true
             }
-            "smtp_alert" | "smtp_alert_checker" => boolean(out, statement) == Some(true),
+            "smtp_alert" | "smtp_alert_checker" | "no_checker_emails" => {
+                boolean(out, statement) == Some(true)
+            }
             "smtp_connect_timeout" => number(out, statement, 0, 4294).is_some(),
             "startup_script_timeout" | "shutdown_script_timeout" => {
                 number(out, statement, 1, 1000).is_some()
@@ -86,6 +115,15 @@ pub(super) fn read(
         };
         if counts {
             words.push((Block::GlobalDefs, keyword.name, statement.keyword.span));
+        }
+    }
+}
+
+fn include_check(out: &mut Out, statement: &Statement) {
+    const KINDS: [&str; 5] = ["read", "readable", "match", "wildcard_match", "brace_match"];
+    for (index, word) in statement.arguments.iter().enumerate() {
+        if !KINDS.contains(&word.text.trim_start_matches(['+', '-'])) {
+            bad(out, statement, index, "read, match, wildcard_match or brace_match");
         }
     }
 }

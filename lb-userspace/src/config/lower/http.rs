@@ -145,9 +145,6 @@ fn status(out: &mut Out, statement: &Statement, ranges: &mut Vec<(u16, u16)>) {
             }
         }
     }
-    if statement.arguments.is_empty() {
-        bad(out, statement, 0, "N or N-M, from 100 to 599");
-    }
 }
 
 /// Sorts and joins what touches; nothing at all means 200 to 299.

@@ -15,6 +15,7 @@ mod scripts;
 mod values;
 mod virtual_server;
 
+use super::MOST_DIAGNOSTICS;
 use super::ast::Statement;
 use super::diag::{Code, Diag};
 use super::keywords::{self, Block, Class};
@@ -102,8 +103,29 @@ pub(super) fn lower(statements: &[Statement], broken: bool) -> Lowered {
     } else {
         groups.report_empty(&mut lowered.diags);
         cross::finish(&mut lowered, drafts, &groups);
+        scripts_not_secured(&mut lowered);
     }
     lowered
+}
+
+/// Notes at the first script that anybody who can change it may become the user who runs it.
+fn scripts_not_secured(lowered: &mut Lowered) {
+    const SCRIPTS: [&str; 5] =
+        ["quorum_up", "quorum_down", "notify_up", "notify_down", "MISC_CHECK"];
+    if lowered.config.globals.script_security {
+        return;
+    }
+    let servers = lowered.places.virtual_servers.iter();
+    let mut uses = servers.flat_map(|server| {
+        server.uses.iter().chain(server.real_servers.iter().flat_map(|real| &real.uses))
+    });
+    if let Some((_, span)) = uses.find(|(name, _)| SCRIPTS.contains(name)) {
+        let message = "scripts are run without `enable_script_security`";
+        lowered.diags.push(
+            Diag::new(Code::ScriptsNotSecured, *span, message)
+                .help("put `enable_script_security` into `global_defs`"),
+        );
+    }
 }
 
 /// Reports a word that is unknown in `block` or lacks arguments; true if the statement is to be read.
@@ -111,7 +133,9 @@ fn known(out: &mut Out, statement: &Statement, block: Block) -> bool {
     let name = statement.name();
     let span = statement.keyword.span;
     let Some(keyword) = statement.known else {
-        out.push(unknown(statement, block));
+        if out.len() < MOST_DIAGNOSTICS {
+            out.push(unknown(statement, block));
+        }
         return false;
     };
     if statement.arguments.len() < keyword.needs {

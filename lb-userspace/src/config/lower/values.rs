@@ -10,7 +10,7 @@ use super::super::model::{AddressRange, Family};
 /// Largest time keepalived's timers take, in microseconds.
 pub(super) const LONGEST: u64 = u64::MAX - 1;
 /// Largest `connect_timeout`, in microseconds.
-pub(super) const LONGEST_CONNECT: u64 = 4_294_967_295_000;
+pub(super) const LONGEST_CONNECT: u64 = 4_294_967_295;
 
 /// Collects what lowering has to say.
 pub(super) type Out = Vec<Diag>;
