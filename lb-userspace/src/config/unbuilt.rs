@@ -30,6 +30,7 @@ const KEYWORDS: &[(Block, &str, &str)] = &[
     (Block::VirtualServer, "flag-3", "the flag has no effect"),
     (Block::VirtualServer, "mh-port", "the flag has no effect"),
     (Block::VirtualServer, "mh-fallback", "the flag has no effect"),
+    (Block::VirtualServer, "ops", "a client port's datagrams stay with one real server"),
     (Block::VirtualServer, "omega", "no scripts are run on shutdown"),
     (Block::VirtualServer, "quorum_up", "the script is not run"),
     (Block::VirtualServer, "quorum_down", "the script is not run"),
@@ -98,9 +99,6 @@ fn service(server: &VirtualServer) -> Vec<(&'static [&'static str], String)> {
     }
     if let Some(protocol) = server.protocol.filter(|protocol| PROTOCOLS.contains(protocol)) {
         lacks.push((&["protocol"], format!("protocol {} is", protocol.name().to_uppercase())));
-    }
-    if server.flags.iter().any(|flag| flag == "ops") {
-        lacks.push((&["ops"], "one-packet scheduling is".to_owned()));
     }
     let kinds = server.real_servers.iter().map(|real| real.kind);
     if let Some(kind) = kinds.into_iter().find(|kind| KINDS.contains(kind)) {

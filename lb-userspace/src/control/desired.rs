@@ -170,9 +170,8 @@ pub(super) fn layout(scheduler: model::Scheduler, flags: &[String]) -> Layout {
     match scheduler {
         model::Scheduler::Rr => Layout::Cycle,
         model::Scheduler::Wrr => Layout::WeightedCycle,
-        // sh-fallback is the schedulers' flag 1 (IP_VS_SVC_F_SCHED_SH_FALLBACK).
         model::Scheduler::Sh => {
-            Layout::SourceHash { fallback: flags.iter().any(|flag| flag == "flag-1") }
+            Layout::SourceHash { fallback: flags.iter().any(|flag| flag == "sh-fallback") }
         }
         model::Scheduler::Dh => Layout::DestinationHash,
         _ => Layout::Scan,

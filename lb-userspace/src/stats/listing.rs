@@ -31,7 +31,7 @@ pub struct ListedService {
     /// The mark is for IPv6.
     pub fwmark_v6: bool,
     pub scheduler: String,
-    /// `flag-1`, `flag-2`, `flag-3`, `ops`.
+    /// As the configuration names them: `sh-port`, `flag-3`, `ops`.
     pub flags: Vec<String>,
     pub persistence_s: Option<u64>,
     /// The netmask or prefix length as text; `None` if a template is for one client alone.

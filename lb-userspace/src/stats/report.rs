@@ -52,7 +52,7 @@ pub struct ServiceReport {
     /// The `virtual_server_group` it is a member of.
     pub group: Option<String>,
     pub scheduler: String,
-    /// `flag-1`, `flag-2`, `flag-3`, `ops`, sorted.
+    /// As the configuration names them: `sh-port`, `flag-3`, `ops`; sorted.
     pub flags: Vec<String>,
     pub kind: Kind,
     pub persistence_s: Option<u64>,

@@ -37,12 +37,8 @@ fn listed_service(out: &mut impl Write, service: &ListedService) -> io::Result<(
         fwmark_v6: service.fwmark_v6,
     };
     write!(out, "{name} {}", service.scheduler)?;
-    let flags: Vec<_> = service
-        .flags
-        .iter()
-        .filter(|flag| *flag != "ops")
-        .map(|flag| flag_name(&service.scheduler, flag))
-        .collect();
+    let flags = service.flags.iter().map(String::as_str).filter(|flag| *flag != "ops");
+    let flags: Vec<_> = flags.collect();
     if !flags.is_empty() {
         write!(out, " ({})", flags.join(","))?;
     }
@@ -217,15 +213,6 @@ const fn forward(kind: Kind) -> &'static str {
         Kind::FullNat => "FullNat",
         Kind::Dr => "Route",
         Kind::Tun => "Tunnel",
-    }
-}
-
-/// ipvsadm names the flags of sh and mh.
-fn flag_name(scheduler: &str, flag: &str) -> String {
-    match (scheduler, flag) {
-        ("sh" | "mh", "flag-1") => format!("{scheduler}-fallback"),
-        ("sh" | "mh", "flag-2") => format!("{scheduler}-port"),
-        _ => flag.to_owned(),
     }
 }
 

@@ -46,13 +46,12 @@ pub(super) fn build(
         sorry::join(&mut built, sorry, server.inhibit, &accepted.reals, !has_quorum);
     }
     let hash_port = server.scheduler == model::Scheduler::Sh
-        && server.flags.iter().any(|flag| flag == "flag-2");
+        && server.flags.iter().any(|flag| flag == "sh-port");
     let (sticky_ticks, sticky_mask) = stickiness(inputs, server);
     Ok(DesiredService {
         key: accepted.key,
         id,
         scheduler: scheduler(server.scheduler).unwrap_or(Scheduler::Wlc),
-        // sh-port is the schedulers' flag 2 (IP_VS_SVC_F_SCHED_SH_PORT).
         flags: if hash_port { ServiceFlags::HASH_PORT } else { 0 },
         sticky_ticks,
         sticky_mask,

@@ -50,12 +50,12 @@ fn persistence_becomes_ticks_rounded_up_and_a_mask() {
 #[test]
 fn flags_of_sh_count() {
     let mut sh = service(80, Scheduler::Sh, vec![real(1, 1), real(2, 0)]);
-    sh.flags = vec!["flag-2".to_owned()];
+    sh.flags = vec!["sh-port".to_owned()];
     let mut world = World::serving(model(vec![sh.clone()]));
     assert_eq!(world.fake.services[&key(80)].flags, ServiceFlags::HASH_PORT);
     let table = world.table(80);
     assert_eq!((table.len(), table[0], table[1]), (256, 0, 1));
-    sh.flags = vec!["flag-1".to_owned()];
+    sh.flags = vec!["sh-fallback".to_owned()];
     world.configure(model(vec![sh])).unwrap();
     assert_eq!(world.fake.services[&key(80)].flags, 0);
     assert_eq!(world.table(80), [1; 256]);

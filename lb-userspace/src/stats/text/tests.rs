@@ -63,7 +63,7 @@ fn list_prints_flags_masks_marks_and_families_in_ipvsadms_order() {
     mark.persistence_s = Some(10);
     mark.reals = vec![real("192.168.1.100", 0, Kind::Dr, 1, 1, 3)];
     let mut hashed = service("10.64.1.2", 53, Protocol::Udp, "sh");
-    hashed.flags = vec!["flag-1".into(), "flag-2".into(), "ops".into()];
+    hashed.flags = vec!["sh-fallback".into(), "sh-port".into(), "ops".into()];
     hashed.reals = vec![real("192.168.1.100", 53, Kind::FullNat, 70_000, 12, 34)];
     let mut masked = service("10.64.1.2", 443, Protocol::Tcp, "wlc");
     masked.flags = vec!["flag-3".into()];
