@@ -286,7 +286,7 @@ impl Tables for HostTables {
 
     fn load(&self, id: RealId) -> Option<Load> {
         let (mut load, half_open) = self.loads.borrow().get(&id).copied().unwrap_or_default();
-        load.inactive += half_open.max(0) as u32;
+        load.inactive += u32::try_from(half_open).unwrap_or(0);
         Some(load)
     }
 

@@ -124,7 +124,11 @@ impl Tables for Kernel {
     #[inline(always)]
     fn load(&self, id: RealId) -> Option<Load> {
         let mut load = *maps::LOADS.get(id.0)?;
-        load.inactive += *maps::HALF_LOADS.get(id.0)?;
+        let half_open = *maps::HALF_LOADS.get(id.0)?;
+        // Below zero between the sweep's correction and a promotion that had counted already.
+        if half_open <= i32::MAX as u32 {
+            load.inactive += half_open;
+        }
         Some(load)
     }
 

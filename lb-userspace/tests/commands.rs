@@ -9,13 +9,12 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use std::thread;
 
 use tokio_util::sync::CancellationToken;
-use xlb::api::{
-    Answer, Change, Handler, PlanLine, Refusal, RefusalKind, Reloaded, Reply, Request, Server,
-};
+use xlb::api::{Answer, Handler, Refusal, RefusalKind, Reloaded, Reply, Request, Server};
 use xlb::cli::detach::{DetachArgs, detach};
 use xlb::cli::instance::InstanceArgs;
 use xlb::cli::plan::{PlanArgs, plan};
 use xlb::config::model::Config;
+use xlb::control::diff::{Change, PlanLine};
 use xlb::stats::conn::ConnRow;
 use xlb::stats::listing::Listing;
 use xlb::stats::report::Protocol;

@@ -10,6 +10,7 @@ use lb_common::abi::{
     Service, ServiceKey, Sticky, StickyKey, limits, map, program,
 };
 
+use crate::pins::Pins;
 use crate::world::{IFINDEX, World};
 
 /// XDP's verdicts as the kernel numbers them.
@@ -30,34 +31,19 @@ pub fn object() -> Result<Vec<u8>> {
 /// A loaded, unattached data path.
 pub struct Kernel {
     bpf: Ebpf,
-    /// Maps that the object wants pinned live here, for as long as this value.
-    pins: tempfile::TempDir,
-}
-
-impl Drop for Kernel {
-    fn drop(&mut self) {
-        // Pins hold the maps, and the mount holds the folder; both go with this value.
-        let _ = nix::mount::umount2(self.pins.path(), nix::mount::MntFlags::MNT_DETACH);
-    }
+    /// Maps that the object wants pinned live here.
+    _pins: Pins,
 }
 
 impl Kernel {
     /// Loads the object on a private bpffs and fills its maps.
     pub fn load(world: &World) -> Result<Self> {
-        let pins = tempfile::tempdir()?;
-        nix::mount::mount(
-            Some("bpf"),
-            pins.path(),
-            Some("bpf"),
-            nix::mount::MsFlags::empty(),
-            None::<&str>,
-        )
-        .context("cannot mount a bpffs")?;
+        let pins = Pins::mount()?;
         let bpf = EbpfLoader::new()
             .default_map_pin_directory(pins.path())
             .map_max_entries(map::FLOWS4, 2 * world.config.flow_limit)
             .load(&object()?)?;
-        let mut kernel = Self { bpf, pins };
+        let mut kernel = Self { bpf, _pins: pins };
         for name in [program::XDP, program::EXPIRE] {
             let program: &mut Xdp =
                 kernel.bpf.program_mut(name).context("no such program")?.try_into()?;

@@ -76,7 +76,11 @@ impl Twins {
             assert_eq!(self.host.counters(*id), self.kernel.counters(*id).expect("readable"));
             let (active, inactive, half_open) = self.host.load_of(*id);
             let kernel = self.kernel.load_of(*id).expect("readable");
-            assert_eq!((active, inactive, half_open as u32), kernel, "load of {id:?}");
+            assert_eq!(
+                (active, inactive, u32::try_from(half_open).expect("never below 0")),
+                kernel,
+                "load of {id:?}"
+            );
         }
     }
 }

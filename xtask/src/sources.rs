@@ -53,7 +53,7 @@ impl Source {
         let stem = Path::new(&self.path).file_stem();
         self.path.starts_with("tests/")
             || self.path.split('/').any(|part| part == "tests")
-            || stem.is_some_and(|stem| stem == "tests" || stem == "proptests")
+            || stem.is_some_and(|stem| stem == "tests" || stem == "proptests" || stem == "testing")
     }
 
     /// Numbered lines of the product: comments are cut off, the tests at the end left out.

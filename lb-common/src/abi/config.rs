@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::ConnState;
 
-/// Timeouts in ticks, indexed by [`ConnState`]. Defaults are IPVS's (tcp_timeouts[] in ip_vs_proto_tcp.c).
+/// Timeouts in ticks, indexed by [`ConnState`]. Defaults are IPVS's (`tcp_timeouts`[] in `ip_vs_proto_tcp.c`).
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
 pub struct Timeouts {

@@ -35,7 +35,7 @@ impl Gauge {
     pub const COUNT: u32 = 3;
 }
 
-/// The element of ICMP_BUDGET: how many ICMP errors this CPU sent in which tick (RFC 1812 section 4.3.2.8).
+/// The element of `ICMP_BUDGET`: how many ICMP errors this CPU sent in which tick (RFC 1812 section 4.3.2.8).
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
 pub struct IcmpBudget {

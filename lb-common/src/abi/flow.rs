@@ -31,6 +31,7 @@ pub struct FlowKey {
 impl FlowKey {
     /// The tuple of a packet that answers one with this tuple.
     #[inline(always)]
+    #[must_use]
     pub const fn reversed(&self) -> Self {
         Self {
             src: self.dst,

@@ -8,6 +8,7 @@ macro_rules! reasons {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(u8)]
+        #[allow(clippy::doc_markdown, reason = "the sentences are for people, who see no markdown")]
         pub enum $kind { $(#[doc = $sentence] $name = $number,)* }
 
         impl $kind {

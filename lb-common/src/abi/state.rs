@@ -1,6 +1,6 @@
 //! Connection states, by the names of the kernel's include/uapi/linux and net/netfilter/ipvs.
 
-/// The state of a connection: IPVS's TCP states (net/netfilter/ipvs/ip_vs_proto_tcp.c), UDP's one, and `Dead`.
+/// The state of a connection: IPVS's TCP states (`net/netfilter/ipvs/ip_vs_proto_tcp.c`), UDP's one, and `Dead`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum ConnState {

@@ -212,15 +212,13 @@ pub(super) fn client_hop<P: PacketBytes, T: Tables>(
             continue;
         }
         tables.put_hop(id, &scratch.hop);
-        return match tables.put_last_hop(&key, id) {
-            Ok(()) => Ok(id),
-            // Full, or another CPU has just learned the same sender: then there is its slot.
-            Err(_) => {
-                scratch.hop = NextHop::default();
-                tables.put_hop(id, &scratch.hop);
-                tables.last_hop(&key).ok_or(Verdict::drop(DropReason::NextHopsFull))
-            }
-        };
+        if tables.put_last_hop(&key, id).is_ok() {
+            return Ok(id);
+        }
+        // Full, or another CPU has just learned the same sender: then there is its slot.
+        scratch.hop = NextHop::default();
+        tables.put_hop(id, &scratch.hop);
+        return tables.last_hop(&key).ok_or(Verdict::drop(DropReason::NextHopsFull));
     }
     Err(Verdict::drop(DropReason::NextHopsFull))
 }

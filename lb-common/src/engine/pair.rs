@@ -100,19 +100,26 @@ pub fn complete<T: Tables>(tables: &T, pair: &Pair) -> Result<(), InsertError> {
     done
 }
 
-/// Moves a pair from HALF_OPEN4 to FLOWS4, in `state`. `false`: FLOWS4 is full, nothing has changed.
+/// Moves a pair from HALF_OPEN4 to FLOWS4, in `state`. On an error nothing has changed; `Exists`: a flood threw our
+/// half-open reply entry out, and the tuple is another flow's by now.
 #[inline(always)]
-pub fn promote<T: Tables>(tables: &T, pair: &mut Pair, state: ConnState, now: Tick) -> bool {
+pub fn promote<T: Tables>(
+    tables: &T,
+    pair: &mut Pair,
+    state: ConnState,
+    now: Tick,
+) -> Result<(), InsertError> {
     pair.set_life(state, now);
-    match tables.insert(Table::Flows, &pair.reply_key, &pair.reply) {
-        Ok(()) => {}
-        // Another CPU promotes the same pair at this moment; it will finish.
-        Err(InsertError::Exists) => return true,
-        Err(InsertError::Full) => return false,
+    if let Err(error) = tables.insert(Table::Flows, &pair.reply_key, &pair.reply) {
+        return match tables.flow(&pair.reply_key) {
+            // Another CPU promotes the same pair at this moment; it will finish.
+            Some(there) if there.rewrite().twin() == pair.request_key => Ok(()),
+            _ => Err(error),
+        };
     }
-    if tables.insert(Table::Flows, &pair.request_key, &pair.request).is_err() {
+    if let Err(error) = tables.insert(Table::Flows, &pair.request_key, &pair.request) {
         tables.remove(Table::Flows, &pair.reply_key);
-        return false;
+        return Err(error);
     }
     tables.remove(Table::HalfOpen, &pair.request_key);
     tables.remove(Table::HalfOpen, &pair.reply_key);
@@ -121,7 +128,7 @@ pub fn promote<T: Tables>(tables: &T, pair: &mut Pair, state: ConnState, now: Ti
     let change = LoadChange { active, inactive: 1 - active, half_open: -1 };
     tables.add_load(pair.request.rewrite.real, change);
     tables.notice(Notice::Promoted);
-    true
+    Ok(())
 }
 
 /// What a change of state does to the counts of active and inactive connections.

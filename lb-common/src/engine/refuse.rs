@@ -1,5 +1,5 @@
 //! The answer to a packet that no real server may take: ICMP port unreachable from the virtual address, which is
-//! what IPVS sends (`ip_vs_leave` in net/netfilter/ipvs/ip_vs_core.c).
+//! what IPVS sends (`ip_vs_leave` in `net/netfilter/ipvs/ip_vs_core.c`).
 //!
 //! The frame becomes the error in place: 28 bytes more in front, the quotation cut to the IPv4 header and eight
 //! bytes (RFC 792), everything else off the end.

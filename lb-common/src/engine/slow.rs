@@ -5,7 +5,7 @@
 //! therefore turns over that small table only, even where the real servers answer every SYN.
 
 use super::pair::{self, Pair};
-use super::tables::{LoadChange, Table};
+use super::tables::{InsertError, LoadChange, Table};
 use super::{PacketBytes, Seen, Step, Tables, Verdict, admit, rewrite, tcp_state};
 use crate::abi::{ConnState, DropReason, FlowKey, FlowRef, NextHop, Notice, Tick};
 use crate::wire::tcp::TcpFlags;
@@ -71,14 +71,18 @@ fn decide<P: PacketBytes, T: Tables>(
         scratch.twin = entry.rewrite().twin();
         let state = ConnState::from_raw(entry.state()).unwrap_or(ConnState::None);
         if opens_again(&entry, &scratch.seen, state) {
+            tables.remove(Table::HalfOpen, &scratch.twin);
             forget(tables, &entry, scratch);
         } else {
-            if entry.rewrite().is_reply() {
-                answered(tables, &entry, scratch)?;
+            let known = if entry.rewrite().is_reply() {
+                answered(tables, &entry, scratch)?
             } else {
-                asked_again(packet, tables, &entry, scratch)?;
+                asked_again(packet, tables, &entry, scratch)?
+            };
+            if known {
+                return follow(packet, tables, &entry, scratch);
             }
-            return follow(packet, tables, &entry, scratch);
+            forget(tables, &entry, scratch);
         }
     }
     admit::new_flow(packet, tables, scratch)
@@ -104,19 +108,18 @@ pub(super) fn follow<P: PacketBytes, T: Tables>(
     Ok(rewrite::send(packet, tables, rewrite, hop, &scratch.seen, scratch.ifindex))
 }
 
-/// Removes a half-open pair by its request entry.
+/// Removes a half-open flow's request entry.
 #[inline(always)]
 fn forget<T: Tables>(tables: &T, entry: &FlowRef<'_>, scratch: &Scratch) {
     let real = entry.rewrite().real;
-    tables.remove(Table::HalfOpen, &scratch.twin);
     if tables.remove(Table::HalfOpen, &scratch.seen.key) {
         tables.add_load(real, LoadChange { active: 0, inactive: 0, half_open: -1 });
     }
 }
 
-/// The real server speaks on a half-open flow.
+/// The real server speaks on a half-open flow. Always `true`: the flow is good.
 #[inline(always)]
-fn answered<T: Tables>(tables: &T, entry: &FlowRef<'_>, scratch: &mut Scratch) -> Step<()> {
+fn answered<T: Tables>(tables: &T, entry: &FlowRef<'_>, scratch: &mut Scratch) -> Step<bool> {
     let (flags, reply) = (scratch.seen.tcp, entry.rewrite());
     if !scratch.seen.is_tcp() {
         scratch.pair.complete_from(&scratch.seen.key, entry, reply.real.hop());
@@ -127,31 +130,32 @@ fn answered<T: Tables>(tables: &T, entry: &FlowRef<'_>, scratch: &mut Scratch) -
     } else if flags.any(TcpFlags::SYN) {
         ConnState::SynAck
     } else {
-        return Ok(());
+        return Ok(true);
     };
     entry.set_state(state);
     if let Some(twin) = tables.half_open(&scratch.twin) {
         twin.set_state(state);
         twin.touch(scratch.now);
     }
-    Ok(())
+    Ok(true)
 }
 
-/// The client speaks again on a half-open flow.
+/// The client speaks again on a half-open flow. `false`: a flood took the reply half, and its tuple is another
+/// flow's by now; the client has to start over.
 #[inline(always)]
 fn asked_again<P: PacketBytes, T: Tables>(
     packet: &P,
     tables: &T,
     entry: &FlowRef<'_>,
     scratch: &mut Scratch,
-) -> Step<()> {
+) -> Step<bool> {
     let flags = scratch.seen.tcp;
     let third = entry.state() == ConnState::SynAck as u32
         && flags.any(TcpFlags::ACK)
         && !flags.any(TcpFlags::SYN | TcpFlags::RST);
     let twin = tables.half_open(&scratch.twin);
     if scratch.seen.is_tcp() && !third && twin.is_some() {
-        return Ok(());
+        return Ok(true);
     }
     let hop = match twin {
         Some(twin) => twin.rewrite().hop,
@@ -164,18 +168,19 @@ fn asked_again<P: PacketBytes, T: Tables>(
     if third {
         return establish(tables, scratch, tcp_state::after(ConnState::Established, flags, false));
     }
-    // A flood took the reply half of this flow: the client's retransmission brings it back.
-    if pair::claim_reply(tables, &mut scratch.pair, scratch.now).is_ok() {
+    // The client's retransmission brings back what the flood took.
+    let repaired = pair::claim_reply(tables, &mut scratch.pair, scratch.now).is_ok();
+    if repaired {
         tables.notice(Notice::Repaired);
     }
-    Ok(())
+    Ok(repaired)
 }
 
 #[inline(always)]
-fn establish<T: Tables>(tables: &T, scratch: &mut Scratch, state: ConnState) -> Step<()> {
-    if pair::promote(tables, &mut scratch.pair, state, scratch.now) {
-        Ok(())
-    } else {
-        Err(Verdict::drop(DropReason::FlowTableFull))
-    }
+fn establish<T: Tables>(tables: &T, scratch: &mut Scratch, state: ConnState) -> Step<bool> {
+    let done = pair::promote(tables, &mut scratch.pair, state, scratch.now);
+    done.map(|()| true).map_err(|error| match error {
+        InsertError::Exists => Verdict::drop(DropReason::TupleClash),
+        InsertError::Full => Verdict::drop(DropReason::FlowTableFull),
+    })
 }

@@ -1,4 +1,4 @@
-//! TCP's states as IPVS keeps them (net/netfilter/ipvs/ip_vs_proto_tcp.c, `tcp_states`).
+//! TCP's states as IPVS keeps them (`net/netfilter/ipvs/ip_vs_proto_tcp.c`, `tcp_states`).
 //!
 //! | packet | from the client (INPUT) | from the real server (OUTPUT) |
 //! | --- | --- | --- |
@@ -69,7 +69,7 @@ pub fn after(state: ConnState, flags: TcpFlags, reply: bool) -> ConnState {
 }
 
 /// Whether a SYN from the client on a flow in this state is a new connection (`conn_reuse_mode` 1,
-/// `is_new_conn_expected` in net/netfilter/ipvs/ip_vs_core.c).
+/// `is_new_conn_expected` in `net/netfilter/ipvs/ip_vs_core.c`).
 #[inline(always)]
 pub fn may_be_reused(state: ConnState) -> bool {
     matches!(state, ConnState::TimeWait | ConnState::Close)

@@ -21,6 +21,7 @@ impl Addr4 {
 
     /// The bits that both `self` and `mask` have; persistence granularity (ipvsadm -M).
     #[inline(always)]
+    #[must_use]
     pub const fn masked(self, mask: Self) -> Self {
         Self((self.get() & mask.get()).to_be_bytes())
     }
@@ -99,8 +100,9 @@ impl Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let [first, rest @ ..] = self.0;
+        write!(f, "{first:02x}")?;
+        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
     }
 }
 

@@ -24,12 +24,14 @@ impl Delta {
 
     /// One 16-bit word becomes another.
     #[inline(always)]
+    #[must_use]
     pub const fn word(self, old: [u8; 2], new: [u8; 2]) -> Self {
         Self(self.0 + (!u16::from_ne_bytes(old)) as u32 + u16::from_ne_bytes(new) as u32)
     }
 
     /// An address becomes another.
     #[inline(always)]
+    #[must_use]
     pub const fn addr(self, old: Addr4, new: Addr4) -> Self {
         let (Addr4(o), Addr4(n)) = (old, new);
         self.word([o[0], o[1]], [n[0], n[1]]).word([o[2], o[3]], [n[2], n[3]])
@@ -37,6 +39,7 @@ impl Delta {
 
     /// A port becomes another.
     #[inline(always)]
+    #[must_use]
     pub const fn port(self, old: Port, new: Port) -> Self {
         self.word(old.0, new.0)
     }
@@ -69,7 +72,7 @@ pub const fn update_udp(check: [u8; 2], delta: u16) -> [u8; 2] {
 /// The sum of `bytes`, whose length is even; to be complemented for a header's field.
 #[inline(always)]
 pub fn sum<const N: usize>(bytes: &[u8; N]) -> u32 {
-    const { assert!(N % 2 == 0, "an odd length needs padding that the caller decides") };
+    const { assert!(N.is_multiple_of(2), "an odd length needs padding that the caller decides") };
     let mut total = 0;
     let mut at = 0;
     while at < N {

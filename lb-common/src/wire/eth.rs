@@ -19,7 +19,7 @@ unsafe impl Wire for Ethernet {}
 impl Ethernet {
     /// Bytes of the header.
     pub const LEN: usize = EthHdr::LEN;
-    /// EtherType 0x0800 as it is read from the packet.
+    /// `EtherType` 0x0800 as it is read from the packet.
     pub const IPV4: u16 = EtherType::Ipv4 as u16;
 
     /// Destination address.
@@ -34,7 +34,7 @@ impl Ethernet {
         Mac(self.src)
     }
 
-    /// The EtherType as it lies in memory; compare with the constants.
+    /// The `EtherType` as it lies in memory; compare with the constants.
     #[inline(always)]
     pub fn ether_type(&self) -> u16 {
         u16::from_ne_bytes(self.ether_type)

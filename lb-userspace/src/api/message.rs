@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::PROTOCOL;
+use crate::control::diff::PlanLine;
 use crate::stats::conn::{ConnFilter, ConnRow};
 use crate::stats::listing::Listing;
 use crate::stats::report::Report;
@@ -71,36 +72,6 @@ pub struct Planned {
     pub changes: Vec<PlanLine>,
     /// Warnings, rendered for people; empty if there are none.
     pub diagnostics: String,
-}
-
-/// A line of a diff.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlanLine {
-    pub change: Change,
-    pub text: String,
-}
-
-/// What happens to the thing a [`PlanLine`] names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Change {
-    Add,
-    Remove,
-    Modify,
-    /// Named only so that the lines under it have a heading.
-    Keep,
-}
-
-impl Change {
-    /// The sign in front of the line.
-    pub const fn sign(self) -> char {
-        match self {
-            Self::Add => '+',
-            Self::Remove => '-',
-            Self::Modify => '~',
-            Self::Keep => ' ',
-        }
-    }
 }
 
 /// Which daemon this is.

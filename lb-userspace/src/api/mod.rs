@@ -12,9 +12,7 @@ pub mod server;
 
 pub use client::{Client, ClientError};
 pub use handler::{Ask, Handler, Reply, Sender, channel};
-pub use message::{
-    Answer, Change, PlanLine, Planned, Refusal, RefusalKind, Reloaded, Request, Version,
-};
+pub use message::{Answer, Planned, Refusal, RefusalKind, Reloaded, Request, Version};
 pub use server::{BindError, Server};
 
 /// Version of the protocol; raised when a request or an answer changes so that an older peer would misread it.

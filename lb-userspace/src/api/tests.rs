@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
+use crate::control::diff::{Change, PlanLine};
+
 use super::message::{decode, encode};
 use super::*;
 use crate::stats::conn::{ConnFilter, ConnRow};

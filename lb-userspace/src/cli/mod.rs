@@ -14,7 +14,6 @@ pub mod instance;
 pub mod list;
 pub mod output;
 pub mod plan;
-pub mod plan_diff;
 pub mod reload;
 pub mod run;
 pub mod run_args;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::instance::InstanceArgs;
-use super::{exit, output, plan_diff};
-use crate::api::{PlanLine, Refusal, RefusalKind};
+use super::{exit, output};
+use crate::api::{Refusal, RefusalKind};
 use crate::config::model::Config;
+use crate::control::diff::{self, PlanLine};
 
 /// What a reload of FILE would change, as a diff; touches nothing
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -39,7 +40,7 @@ pub fn plan(
         }
         Err(error) if error.is_no_daemon() => match read(&path) {
             Ok((config, diagnostics)) => {
-                let changes = plan_diff::between(&Config::default(), &config);
+                let changes = diff::between(&Config::default(), &config);
                 show(&changes, &diagnostics, "nothing: no daemon is running")
             }
             Err(refusal) => {

@@ -168,7 +168,7 @@ fn words_that_are_not_built_yet_warn_and_stay_in_the_model() {
     for (more, in_real, line) in [
         ("lb_algo mh", "", 4),
         ("ha_suspend", "", 2),
-        ("sorry_server 192.0.2.9", "", 2),
+        ("sorry_server 192.0.2.9", "", 0),
         ("", "notify_up /bin/true", 7),
         ("", "uthreshold 5", 7),
         ("", "lvs_method DR", 1),

@@ -27,18 +27,13 @@ const KEYWORDS: &[(Block, &str, &str)] = &[
     (Block::GlobalDefs, "enable_traps", "there is no SNMP"),
     (Block::GlobalDefs, "snmp_socket", "there is no SNMP"),
     (Block::VirtualServer, "persistence_engine", "clients are kept by address only"),
-    (Block::VirtualServer, "flag-1", "the flag has no effect"),
     (Block::VirtualServer, "flag-3", "the flag has no effect"),
-    (Block::VirtualServer, "sh-fallback", "the flag has no effect"),
     (Block::VirtualServer, "mh-port", "the flag has no effect"),
     (Block::VirtualServer, "mh-fallback", "the flag has no effect"),
     (Block::VirtualServer, "omega", "no scripts are run on shutdown"),
     (Block::VirtualServer, "quorum_up", "the script is not run"),
     (Block::VirtualServer, "quorum_down", "the script is not run"),
     (Block::VirtualServer, "ha_suspend", "checks run whoever holds the address"),
-    (Block::VirtualServer, "sorry_server", "without live servers new connections are refused"),
-    (Block::VirtualServer, "sorry_server_inhibit", "there is no sorry server"),
-    (Block::VirtualServer, "sorry_server_lvs_method", "there is no sorry server"),
     (Block::RealServer, "uthreshold", "connections are not limited"),
     (Block::RealServer, "lthreshold", "connections are not limited"),
     (Block::RealServer, "notify_up", "the script is not run"),
@@ -101,12 +96,6 @@ fn service(server: &VirtualServer) -> Vec<(&'static [&'static str], String)> {
     if v6 {
         lacks.push((&[], "IPv6 is".to_owned()));
     }
-    if SCHEDULERS.contains(&server.scheduler) {
-        lacks.push((
-            &["lb_algo", "lvs_sched"],
-            format!("scheduler `{}` is", server.scheduler.name()),
-        ));
-    }
     if let Some(protocol) = server.protocol.filter(|protocol| PROTOCOLS.contains(protocol)) {
         lacks.push((&["protocol"], format!("protocol {} is", protocol.name().to_uppercase())));
     }
@@ -142,36 +131,34 @@ fn no_effect(name: &str, effect: &str, span: Span) -> Diag {
     )
 }
 
+/// Where one of `words` stands last in the block, else the block itself.
+fn place_of(place: &ServerPlace, words: &[&str]) -> Span {
+    let mut uses = place.uses.iter().rev();
+    uses.find(|(name, _)| words.contains(name)).map_or(place.span, |(_, span)| *span)
+}
+
 fn virtual_server(out: &mut Vec<Diag>, server: &VirtualServer, place: &ServerPlace) {
+    if SCHEDULERS.contains(&server.scheduler) {
+        let message = format!(
+            "scheduler `{}` is not built in this version of xlb: wlc takes its place",
+            server.scheduler.name()
+        );
+        out.push(Diag::new(Code::NotBuiltYet, place_of(place, &["lb_algo", "lvs_sched"]), message));
+    }
     for (words, what) in service(server) {
-        let span = place
-            .uses
-            .iter()
-            .rev()
-            .find(|(name, _)| words.contains(name))
-            .map_or(place.span, |(_, span)| *span);
+        let span = place_of(place, words);
         let message =
             format!("{what} not built in this version of xlb: the virtual server is not served");
         out.push(Diag::new(Code::NotBuiltYet, span, message));
     }
     for (name, span) in &place.uses {
-        // `flag-2` is the port flag of sh, which is built.
-        let flag = *name == "flag-2" && server.scheduler != Scheduler::Sh;
+        // Of sh these are fallback and port, which are built.
+        let flag = matches!(*name, "flag-1" | "flag-2") && server.scheduler != Scheduler::Sh;
         match keyword(Block::VirtualServer, name) {
             Some(effect) => out.push(no_effect(name, effect, *span)),
             None if flag => out.push(no_effect(name, "the flag has no effect", *span)),
             None => {}
         }
-    }
-    if server.quorum > 1 || server.hysteresis > 0 {
-        let words = ["quorum", "hysteresis"];
-        let span = place
-            .uses
-            .iter()
-            .find(|(name, _)| words.contains(name))
-            .map_or(place.span, |(_, span)| *span);
-        let effect = "the pool serves as long as one real server is up";
-        out.push(no_effect("quorum", effect, span));
     }
     for (real, place) in server.real_servers.iter().zip(&place.real_servers) {
         real_server(out, real, place);

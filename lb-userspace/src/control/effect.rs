@@ -6,6 +6,7 @@ use lb_common::abi::RealId;
 use lb_common::wire::Mac;
 
 use super::desired::Skipped;
+use super::diff::PlanLine;
 use super::event::{RealIdent, ServiceIdent};
 use crate::config::model::{Checker, Script};
 use crate::dataplane::MapOp;
@@ -63,7 +64,7 @@ pub enum LogEntry {
         generation: u32,
         services: usize,
         reals: usize,
-        changes: Vec<String>,
+        changes: Vec<PlanLine>,
     },
     /// The configuration is the running one.
     ConfigUnchanged {

@@ -63,7 +63,7 @@ pub fn configure(
     let (desired, skipped) = desired::build(&inputs, &mut ids)?;
 
     let quorum_changes = quorum::changes(&served, &state.quorums, &quorums);
-    let changes = if state.configured { diff::lines(&state.model, &model) } else { Vec::new() };
+    let changes = if state.configured { diff::between(&state.model, &model) } else { Vec::new() };
     state.ids = ids;
     state.health = health;
     state.quorums = quorums;
@@ -159,7 +159,7 @@ fn checks(state: &State, accepted: &[Accepted<'_>]) -> Vec<CheckWanted> {
             checks.push(CheckWanted {
                 service: service.ident.clone(),
                 real: real.ident,
-                checkers: real.checkers.to_vec(),
+                checkers: real.checkers.iter().copied().cloned().collect(),
                 initial: if up { Initial::Up } else { Initial::Down },
             });
         }

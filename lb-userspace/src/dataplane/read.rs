@@ -114,6 +114,8 @@ impl Reader {
             .map(|real| {
                 let Load { active, inactive } = self.maps.loads.get(&real.0)?.unwrap_or_default();
                 let half_open = self.maps.half_loads.get(&real.0)?.unwrap_or(0);
+                // Below zero between the sweep's correction and a promotion that had counted already.
+                let half_open = if half_open > i32::MAX as u32 { 0 } else { half_open };
                 Ok(RealLoad { active, inactive, half_open })
             })
             .collect()

@@ -27,7 +27,7 @@ pub struct Link {
     pub mtu: u32,
     /// `None`: no Ethernet.
     pub mac: Option<Mac>,
-    /// Switched on (IFF_UP), whatever the carrier.
+    /// Switched on (`IFF_UP`), whatever the carrier.
     pub enabled: bool,
     /// The XDP program on it, if any.
     pub xdp: Option<XdpProgram>,

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use lb_tests::pins::Pins;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -85,7 +86,9 @@ fn measure(object: &[u8]) -> Result<Vec<Measured>> {
 }
 
 fn with_log(object: &[u8], level: VerifierLogLevel) -> Result<Ebpf> {
+    let pins = Pins::mount()?;
     EbpfLoader::new()
+        .default_map_pin_directory(pins.path())
         .verifier_log_level(level)
         .load(object)
         .context("the kernel refuses the maps of the object")

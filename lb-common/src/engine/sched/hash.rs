@@ -1,4 +1,4 @@
-//! sh and dh: a table of 256 entries that an address hashes into (net/netfilter/ipvs/ip_vs_sh.c, ip_vs_dh.c).
+//! sh and dh: a table of 256 entries that an address hashes into (`net/netfilter/ipvs/ip_vs_sh.c`, `ip_vs_dh.c`).
 
 use crate::abi::{RealId, Service, ServiceFlags};
 use crate::engine::{Seen, Tables};

@@ -1,4 +1,4 @@
-//! lc and wlc: the least loaded real server, by exact counts (net/netfilter/ipvs/ip_vs_lc.c, ip_vs_wlc.c).
+//! lc and wlc: the least loaded real server, by exact counts (`net/netfilter/ipvs/ip_vs_lc.c`, `ip_vs_wlc.c`).
 
 use crate::abi::{RealId, limits};
 use crate::engine::Tables;

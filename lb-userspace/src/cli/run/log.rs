@@ -28,7 +28,7 @@ pub(super) fn write(entry: &LogEntry) {
         LogEntry::ConfigAccepted { generation, services, reals, changes } => {
             tracing::info!(generation, services, reals, "configuration in force");
             for change in changes {
-                tracing::info!(generation, "{change}");
+                tracing::info!(generation, "{} {}", change.change.sign(), change.text);
             }
         }
         LogEntry::ConfigUnchanged { generation } => {

@@ -8,11 +8,11 @@ use lb_common::abi::{RealCounters, RealId, ServiceKey};
 
 use super::hops::Neighbours;
 use super::{NEIGHBOURS, StartError, facts, log};
-use crate::api::{Change, PlanLine, Refusal, RefusalKind, Reloaded};
-use crate::cli::plan_diff;
+use crate::api::{Refusal, RefusalKind, Reloaded};
 use crate::cli::run_args::RunArgs;
 use crate::config::model::{self, ServiceMatch};
 use crate::config::{self, LoadOptions, render};
+use crate::control::diff::{self, PlanLine};
 use crate::control::view::{View, view};
 use crate::control::{
     self, CheckStatus, CheckWanted, Effect, Event, RealIdent, ServiceIdent, State,
@@ -108,7 +108,7 @@ impl Owner {
     /// Reads the file again and puts it in force, or leaves everything as it is.
     pub(super) async fn reload(&mut self) -> Result<Reloaded, Refusal> {
         let (model, diagnostics) = self.read(None)?;
-        let changes = plan_diff::between(self.state.model(), &model);
+        let changes = diff::between(self.state.model(), &model);
         self.resolve(&model).await;
         let outcome = control::configure(&mut self.state, model, Instant::now());
         let effects = outcome.map_err(|error| {
@@ -138,9 +138,7 @@ impl Owner {
 
     /// The diff between what is in force and a file.
     pub(super) fn changes_to(&self, model: &model::Config) -> Vec<PlanLine> {
-        let mut lines = plan_diff::between(self.state.model(), model);
-        lines.retain(|line| line.change != Change::Keep || !line.text.is_empty());
-        lines
+        diff::between(self.state.model(), model)
     }
 
     /// Takes an event in.
@@ -163,7 +161,7 @@ impl Owner {
                 Effect::RewriteLearned { ifindex, from, to } => {
                     match self.dataplane.move_sender(ifindex, from, to) {
                         Ok(true) => {
-                            tracing::info!(ifindex, %from, %to, "the way back to clients moved")
+                            tracing::info!(ifindex, %from, %to, "the way back to clients moved");
                         }
                         Ok(false) => {}
                         Err(error) => tracing::error!("the way back to clients stays: {error}"),
@@ -298,7 +296,7 @@ impl Owner {
             .iter()
             .filter(|(id, (key, since))| {
                 self.sweep.per_real.get(id).is_none_or(|flows| *flows == 0)
-                    && since.elapsed() > GRACE + self.template_life(key)
+                    && since.elapsed() > GRACE + self.template_life(*key)
             })
             .map(|(id, _)| *id)
             .collect();
@@ -318,9 +316,9 @@ impl Owner {
     }
 
     /// How long a template of a service may still lead to a removed real server.
-    fn template_life(&self, key: &ServiceKey) -> Duration {
+    fn template_life(&self, key: ServiceKey) -> Duration {
         let mirror = self.state.mirror();
-        let ticks = mirror.services.get(key).map_or(0, |service| service.sticky_ticks);
+        let ticks = mirror.services.get(&key).map_or(0, |service| service.sticky_ticks);
         let per_1024_s = mirror.config.ticks_per_1024_s.max(1);
         Duration::from_secs(u64::from(ticks) * 1024 / u64::from(per_1024_s))
     }

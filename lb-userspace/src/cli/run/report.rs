@@ -119,9 +119,8 @@ fn real_report(real: &RealView, counters: RealCounters, load: RealLoad) -> RealR
         effective_weight: real.effective_weight,
         health: match real.health {
             Some(Status::Up) => Health::Up,
-            Some(Status::Down) => Health::Down,
             None if real.up => Health::Unknown,
-            None => Health::Down,
+            Some(Status::Down) | None => Health::Down,
         },
         health_reason: if real.reachable {
             real.health_reason.clone()

@@ -7,6 +7,7 @@ use lb_common::abi::ServiceKey;
 
 use super::Skipped;
 use crate::config::model::{self, Checker, Kind, Protocol, ServiceMatch, VirtualServer};
+use crate::config::unbuilt::check_is_built;
 use crate::control::event::{RealIdent, ServiceIdent};
 use crate::control::ids::RealKey;
 
@@ -22,7 +23,7 @@ pub struct Accepted<'a> {
 }
 
 /// A real server that is served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct AcceptedReal<'a> {
     pub key: RealKey,
     pub ident: RealIdent,
@@ -32,7 +33,8 @@ pub struct AcceptedReal<'a> {
     /// `inhibit_on_failure`.
     pub inhibit: bool,
     pub alpha: bool,
-    pub checkers: &'a [Checker],
+    /// Those that this version runs; a real server with none but others counts as up.
+    pub checkers: Vec<&'a Checker>,
 }
 
 /// What of `model` this version serves; the rest is told in `skipped`.
@@ -103,6 +105,8 @@ fn accepted_reals<'a>(
         if real.uthreshold > 0 || real.lthreshold > 0 {
             skip(what, "uthreshold and lthreshold are without effect in this version");
         }
+        let built = real.checkers.iter().filter(|checker| check_is_built(&checker.kind));
+        let checkers: Vec<_> = built.collect();
         list.push(AcceptedReal {
             key: real_key,
             ident,
@@ -110,8 +114,8 @@ fn accepted_reals<'a>(
             kind: real.kind,
             weight: real.weight,
             inhibit: real.inhibit_on_failure,
-            alpha: real.alpha,
-            checkers: &real.checkers,
+            alpha: real.alpha && !checkers.is_empty(),
+            checkers,
         });
     }
     list
@@ -136,7 +140,16 @@ fn sorry<'a>(
         return None;
     }
     let (kind, inhibit) = (sorry.kind, sorry.inhibit);
-    Some(AcceptedReal { key, ident, addr, kind, weight: 1, inhibit, alpha: false, checkers: &[] })
+    Some(AcceptedReal {
+        key,
+        ident,
+        addr,
+        kind,
+        weight: 1,
+        inhibit,
+        alpha: false,
+        checkers: Vec::new(),
+    })
 }
 
 /// What a served virtual server asks for in vain.

@@ -21,6 +21,7 @@ use crate::control::{desired, step};
 use crate::dataplane::Dataplane as _;
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a history has a few dozen of them")]
 enum Act {
     Configure(Config),
     Check { port: u16, n: u8, up: bool },

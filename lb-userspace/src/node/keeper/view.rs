@@ -111,7 +111,15 @@ mod tests {
     const HOP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
     fn facts(mac: Option<Mac>, state: NeighState) -> Facts {
-        let link = Link { ifindex: 7, name: "eth1".into(), up: true, mtu: 1500, mac: Some(OWN) };
+        let link = Link {
+            ifindex: 7,
+            name: "eth1".into(),
+            up: true,
+            mtu: 1500,
+            mac: Some(OWN),
+            enabled: true,
+            xdp: None,
+        };
         Facts {
             ifindex: 7,
             address: HOP,
