@@ -27,7 +27,7 @@ scenarios! {
     laboratory: two_arms_are_wired, plain_routing_loses_no_connection, streams_are_intact, gateways_mark_their_requests, nothing_is_left;
     links: flows_resume_after_down_and_up, a_server_added_again_keeps_its_connections;
     neighbours: the_first_packet_is_not_lost, the_first_connection_does_not_wait, a_changed_address_is_followed,
-        a_changed_client_is_followed;
+        a_changed_client_is_followed, an_emptied_table_loses_nothing;
     persistence: a_client_stays, a_client_is_free_after_the_timeout, granularity_binds_a_network, udp_clients_stay_too;
     port_reuse: nat_does_not_stall, fullnat_does_not_stall;
     refusal: a_bad_reload_changes_nothing, a_bad_start_attaches_nothing, a_missing_interface_is_named,

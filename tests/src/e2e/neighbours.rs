@@ -66,6 +66,24 @@ pub fn a_changed_address_is_followed() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The director's neighbour table is emptied under live traffic: nothing is lost, old connections and new. // K-36
+pub fn an_emptied_table_loses_nothing() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    let _daemon = bed.start(&Service::new("NAT").udp().text())?;
+    let client = bed.client()?;
+    for n in 0..10 {
+        bed.lab.director()?.ip("neighbour flush all")?;
+        let start = Instant::now();
+        ask_udp(&client, client_address(n), VIP)?;
+        ensure!(
+            start.elapsed() < Duration::from_millis(900),
+            "answered after {:?}",
+            start.elapsed()
+        );
+    }
+    Ok(())
+}
+
 /// A client's address changes: its next packet teaches the way back.
 pub fn a_changed_client_is_followed() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
