@@ -15,11 +15,8 @@ pub(super) fn start(reaper: Reaper, stop: CancellationToken) -> mpsc::Receiver<S
     let (reports, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         let mut reaper = reaper;
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(PAUSE) => {}
-            }
+        // At once, too: a daemon that is killed again and again must still get round to it.
+        while !stop.is_cancelled() {
             let swept = tokio::task::spawn_blocking(move || {
                 let report = reaper.sweep();
                 (reaper, report)
@@ -31,6 +28,10 @@ pub(super) fn start(reaper: Reaper, stop: CancellationToken) -> mpsc::Receiver<S
                 // A full channel means the owner has not looked at the last one; the next will do.
                 Ok(report) => drop(reports.try_send(report)),
                 Err(error) => tracing::error!("the sweep over the flow table stopped: {error}"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(PAUSE) => {}
             }
         }
     });
