@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::config::{self, LoadOptions, Loaded, json, render};
 
-/// Arguments of `xlb check`.
+/// Read a configuration and say what is wrong; touches nothing
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
     /// Configuration to read

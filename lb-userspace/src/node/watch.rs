@@ -77,7 +77,9 @@ async fn listen(node: &Node, mut messages: Messages) {
         }
     }
     // Without a listener the picture grows old: nobody is told anything, which is at least said.
-    warn!("the netlink connection for notifications ended; changes of the network go unnoticed");
+    if !node.cancel.is_cancelled() {
+        warn!("the netlink connection for notifications ended; changes of the network go unnoticed");
+    }
 }
 
 /// Replaces the picture by what the kernel says now.
