@@ -37,7 +37,7 @@ pub const REALS: [End; 2] =
     [(Ipv4Addr::new(192, 168, 1, 100), 8_089), (Ipv4Addr::new(192, 168, 1, 101), 18_089)];
 /// The full-NAT source address.
 pub const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
-/// The only interface; in BPF_PROG_TEST_RUN packets come from the loopback device.
+/// The only interface; in `BPF_PROG_TEST_RUN` packets come from the loopback device.
 pub const IFINDEX: u32 = 1;
 /// Ticks a template lives.
 pub const STICKY_TICKS: u32 = 40;
