@@ -27,9 +27,9 @@ use tables::Kernel;
 /// The data path.
 #[xdp]
 pub fn xlb_xdp(ctx: XdpContext) -> u32 {
-    let mut frame = Frame::new(&ctx);
     // SAFETY: the context is valid for the whole run of the program.
     let ifindex = unsafe { (*ctx.ctx.cast::<xdp_md>()).ingress_ifindex };
+    let mut frame = Frame::new(ctx);
     let verdict = engine::walk(&mut frame, &Kernel, ifindex);
     if verdict.slot() != 0 {
         tables::count_reason(verdict.slot());
@@ -47,13 +47,13 @@ pub fn xlb_xdp(ctx: XdpContext) -> u32 {
 /// Ends expired flows among the keys in its packet; the number ended is its return value.
 #[xdp]
 pub fn xlb_expire(ctx: XdpContext) -> u32 {
-    engine::expire::run(&Frame::new(&ctx), &Kernel)
+    engine::expire::run(&Frame::new(ctx), &Kernel)
 }
 
 /// Writes jiffies into the first eight bytes of its packet.
 #[xdp]
 pub fn xlb_clock(ctx: XdpContext) -> u32 {
-    let mut frame = Frame::new(&ctx);
+    let mut frame = Frame::new(ctx);
     let Some(bytes) = frame.at_mut::<[u8; 8]>(0) else {
         return xdp_action::XDP_ABORTED;
     };

@@ -7,16 +7,17 @@ use lb_common::wire::Wire;
 
 /// The frame between `data` and `data_end`, read from the context once: its pointers change only where the
 /// frame is resized, and then they are read again.
-pub struct Frame<'c> {
+pub struct Frame {
     start: usize,
     end: usize,
-    ctx: &'c XdpContext,
+    /// By value: a reference to it would cost two words of the stack where this costs one.
+    ctx: XdpContext,
 }
 
-impl<'c> Frame<'c> {
+impl Frame {
     /// The frame of this run.
     #[inline(always)]
-    pub fn new(ctx: &'c XdpContext) -> Self {
+    pub fn new(ctx: XdpContext) -> Self {
         Self { start: ctx.data(), end: ctx.data_end(), ctx }
     }
 
@@ -27,7 +28,7 @@ impl<'c> Frame<'c> {
     }
 }
 
-impl PacketBytes for Frame<'_> {
+impl PacketBytes for Frame {
     #[inline(always)]
     fn at<T: Wire>(&self, off: usize) -> Option<&T> {
         let from = self.start + off;

@@ -14,7 +14,7 @@ pub type End = (Ipv4Addr, u16);
 
 /// TCP flags, in the order people say them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "they are bits of one byte")]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags on the wire")]
 pub struct Flags {
     pub syn: bool,
     pub ack: bool,

@@ -158,10 +158,10 @@ pub type Step<T> = Result<T, Verdict>;
 /// A packet's way through xlb. `ifindex`: the interface it came in by.
 #[inline(always)]
 pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, ifindex: u32) -> Verdict {
-    let mut seen = Seen::default();
-    if let Err(verdict) = parse::headers(packet, &mut seen) {
-        return verdict;
-    }
+    let seen = match parse::headers(packet) {
+        Ok(seen) => seen,
+        Err(verdict) => return verdict,
+    };
     let now = tables.now();
     if let Some(entry) = tables.flow(&seen.key)
         && tcp_state::is_quiet(entry.state(), seen.tcp)

@@ -53,11 +53,13 @@ fn find<T: Tables>(
     while tries < limits::PORT_TRIES {
         tries += 1;
         let cursor = tables.add_gauge(Gauge::PortCursor, 1);
-        // Ports turn fastest; after each full turn the addresses begin one further on.
-        let turn = cursor.checked_div(ports)?.wrapping_add(cursor).checked_rem(real.locals_len)?;
+        let port = cursor.checked_rem(ports)?;
+        // Ports turn fastest; after each full turn the addresses begin one further on, so that in the end every
+        // address has met every port.
+        let turn = cursor.checked_div(ports)?.wrapping_add(port).checked_rem(real.locals_len)?;
         let local = real.locals_at + turn;
         wanted.dst = tables.local(local)?;
-        wanted.dport = Port::new(tables.port(cursor.checked_rem(ports)?)?);
+        wanted.dport = Port::new(tables.port(port)?);
         if tables.flow(wanted).is_none() && tables.half_open(wanted).is_none() {
             return Some((local, wanted.dst, wanted.dport));
         }

@@ -5,7 +5,7 @@
 //! | SYN | opens again in every state but ESTABLISHED, SYN_SENT | simultaneous open |
 //! | FIN | ESTABLISHED → CLOSE_WAIT, FIN_WAIT → TIME_WAIT | ESTABLISHED → FIN_WAIT, CLOSE_WAIT → TIME_WAIT |
 //! | ACK | SYN_RECV → ESTABLISHED; otherwise stays | the same |
-//! | RST | → CLOSE, but SYN_RECV stays | → CLOSE |
+//! | RST | → CLOSE, but SYN_RECV stays | → CLOSE, but SYN_SENT and TIME_WAIT stay |
 
 use crate::abi::ConnState;
 use crate::wire::tcp::TcpFlags;
@@ -44,12 +44,14 @@ const FROM_REAL: Rows = [
     [S::SynSent,     S::Established, S::SynSent,     S::SynRecv,     S::SynSent,     S::SynSent,     S::SynSent,     S::SynSent,     S::SynSent,     S::Listen,      S::SynRecv],
     [S::TimeWait,    S::FinWait,     S::SynSent,     S::TimeWait,    S::FinWait,     S::TimeWait,    S::Close,       S::TimeWait,    S::LastAck,     S::Listen,      S::TimeWait],
     [S::Established, S::Established, S::SynSent,     S::Established, S::FinWait,     S::TimeWait,    S::Close,       S::CloseWait,   S::LastAck,     S::Established, S::Established],
-    [S::Close,       S::Close,       S::Close,       S::Close,       S::Close,       S::Close,       S::Close,       S::Close,       S::LastAck,     S::Close,       S::Close],
+    [S::Close,       S::Close,       S::SynSent,     S::Close,       S::Close,       S::TimeWait,    S::Close,       S::Close,       S::Close,       S::Close,       S::Close],
 ];
 
 /// The state after a segment. `reply`: it came from the real server. UDP and `Dead` never change.
 ///
-/// RST beats SYN beats FIN beats ACK, as `tcp_state_idx` has it; a segment with none of them changes nothing.
+/// RST beats SYN beats FIN beats ACK, as `tcp_state_idx` has it. A segment with none of them changes nothing.
+// IPVS differs: such a segment takes it to CLOSE (`set_tcp_state`). No TCP sends one, and a forger shall not end a flow
+// by it.
 #[inline(always)]
 pub fn after(state: ConnState, flags: TcpFlags, reply: bool) -> ConnState {
     let row = if flags.any(TcpFlags::RST) {

@@ -81,3 +81,6 @@ pub fn sum<const N: usize>(bytes: &[u8; N]) -> u32 {
     }
     total
 }
+
+#[cfg(test)]
+mod proptests;

@@ -78,7 +78,9 @@ async fn listen(node: &Node, mut messages: Messages) {
     }
     // Without a listener the picture grows old: nobody is told anything, which is at least said.
     if !node.cancel.is_cancelled() {
-        warn!("the netlink connection for notifications ended; changes of the network go unnoticed");
+        warn!(
+            "the netlink connection for notifications ended; changes of the network go unnoticed"
+        );
     }
 }
 

@@ -1,0 +1,16 @@
+//! The engine on the host: situations packet by packet, every reason by name, properties over random packets.
+//! Needs no rights; that the kernel's program does the same is what the parity tests show.
+
+mod bed;
+mod bytes;
+mod counts;
+mod expiry;
+mod flags;
+mod handshake;
+mod packets;
+mod reasons;
+mod schedule;
+mod snat;
+mod sticky;
+mod tcp_states;
+mod tracking;

@@ -1,0 +1,299 @@
+//! Every reason by the packet that raises it, and nothing but it.
+
+use std::collections::BTreeSet;
+
+use lb_common::abi::{DropReason, HopId, HopState, NextHop, PassReason, limits};
+use lb_common::engine::tables::{InsertError, Table};
+use lb_common::engine::{Action, PacketBytes};
+use lb_common::host::Frame;
+use lb_common::wire::Wire;
+use lb_tests::packets::{self, Flags};
+use lb_tests::world::{self, IFINDEX, VIP};
+
+use crate::bed::{Bed, CLIENT};
+use crate::counts::Counts;
+
+/// A situation.
+struct Case {
+    reason: &'static str,
+    action: Action,
+    /// Prepares the tables and gives the packet.
+    packet: fn(&mut Bed) -> Vec<u8>,
+    /// What else is counted.
+    also: fn(&mut Counts),
+}
+
+const fn pass(reason: PassReason, packet: fn(&mut Bed) -> Vec<u8>) -> Case {
+    Case { reason: reason.name(), action: Action::Pass, packet, also: |_| {} }
+}
+
+const fn drop(reason: DropReason, packet: fn(&mut Bed) -> Vec<u8>) -> Case {
+    Case { reason: reason.name(), action: Action::Drop, packet, also: |_| {} }
+}
+
+impl Case {
+    const fn and(self, also: fn(&mut Counts)) -> Self {
+        Self { also, ..self }
+    }
+}
+
+/// A SYN to a service.
+fn syn(port: u16) -> Vec<u8> {
+    packets::tcp((CLIENT, 40_000), (VIP, port), Flags::SYN, b"")
+}
+
+/// The same with one byte of the frame changed.
+fn odd(at: usize, value: u8) -> Vec<u8> {
+    let mut frame = syn(world::NAT);
+    frame[at] = value;
+    frame
+}
+
+/// A packet of an established connection whose next hop is in this state.
+fn towards(bed: &Bed, state: HopState) -> Vec<u8> {
+    let conn = bed.establish((CLIENT, 40_000), world::NAT);
+    bed.change_hop(bed.real_of(&conn).hop(), |hop| hop.state = state as u8);
+    conn.up(Flags::ACK, b"more")
+}
+
+/// Offsets in a frame.
+const ETHER_TYPE: usize = 12;
+const VERSION: usize = 14;
+const FRAGMENT: usize = 20;
+const PROTOCOL: usize = 23;
+
+fn cases() -> Vec<Case> {
+    let learned_a_hop: fn(&mut Counts) = |counts| counts.hop_cursor += 1;
+    vec![
+        pass(PassReason::NotIpv4, |_| odd(ETHER_TYPE + 1, 0x06)),
+        pass(PassReason::GroupFrame, |_| odd(0, 0x01)),
+        pass(PassReason::NotTcpUdp, |_| odd(PROTOCOL, 1)),
+        pass(PassReason::IpOptions, |_| odd(VERSION, 0x46)),
+        pass(PassReason::Fragment, |_| odd(FRAGMENT, 0x20)),
+        pass(PassReason::Truncated, |_| syn(world::NAT)[..30].to_vec()),
+        pass(PassReason::BadIpv4, |_| odd(VERSION, 0x44)),
+        pass(PassReason::NoService, |_| syn(9)),
+        pass(PassReason::NoFlowNotSyn, |_| {
+            packets::tcp((CLIENT, 40_000), (VIP, world::NAT), Flags::ACK, b"")
+        }),
+        Case { action: Action::Redirect, ..drop(DropReason::NoUsableReal, |_| syn(world::EMPTY)) },
+        drop(DropReason::NoUsableRealQuiet, |bed| {
+            bed.host.allow_icmp(0);
+            syn(world::EMPTY)
+        }),
+        drop(DropReason::FlowTableFull, |bed| {
+            bed.host.config.flow_limit = 1;
+            bed.establish((CLIENT, 40_001), world::NAT);
+            syn(world::NAT)
+        }),
+        drop(DropReason::HalfOpenFull, |bed| {
+            bed.obstacle
+                .set(Some(|_, table, _| (table == Table::HalfOpen).then_some(InsertError::Full)));
+            syn(world::NAT)
+        })
+        .and(learned_a_hop),
+        drop(DropReason::SnatPortsExhausted, |bed| {
+            bed.host.config.ports = 1;
+            for port in [40_001, 40_002] {
+                bed.open((CLIENT, port), world::FULL_NAT);
+            }
+            syn(world::FULL_NAT)
+        })
+        .and(|counts| counts.port_cursor += limits::PORT_TRIES),
+        drop(DropReason::NoLocalAddress, |bed| {
+            for real in bed.host.reals.values_mut() {
+                real.locals_len = 0;
+            }
+            syn(world::FULL_NAT)
+        })
+        .and(learned_a_hop),
+        drop(DropReason::TupleClash, |bed| {
+            bed.establish((CLIENT, 40_000), world::NAT);
+            syn(world::TWIN)
+        }),
+        drop(DropReason::NoNeighbour, |bed| towards(bed, HopState::Unresolved)),
+        drop(DropReason::RealGone, |bed| towards(bed, HopState::Gone)),
+        drop(DropReason::NextHopsFull, |bed| {
+            let taken = NextHop { state: HopState::Valid as u8, ..NextHop::default() };
+            for id in limits::REALS..limits::HOPS {
+                bed.host.set_hop(HopId(id), taken);
+            }
+            syn(world::NAT)
+        })
+        .and(|counts| counts.hop_cursor += 8),
+        drop(DropReason::TtlExpired, |_| packets::with_ttl(syn(world::NAT), 1)),
+        drop(DropReason::MtuExceeded, |bed| {
+            let conn = bed.establish((CLIENT, 40_000), world::NAT);
+            conn.up(Flags::ACK, &[b'x'; 1461])
+        }),
+        drop(DropReason::BadMapValue, |bed| {
+            for real in bed.host.reals.values_mut() {
+                real.method = 9;
+            }
+            syn(world::NAT)
+        })
+        .and(learned_a_hop),
+        drop(DropReason::TruncatedRewrite, |bed| {
+            bed.establish((CLIENT, 40_000), world::NAT).up(Flags::ACK, b"")
+        }),
+    ]
+}
+
+/// A frame that ends the moment somebody wants to write.
+struct Vanishing(Frame);
+
+impl PacketBytes for Vanishing {
+    fn at<T: Wire>(&self, off: usize) -> Option<&T> {
+        self.0.at(off)
+    }
+
+    fn at_mut<T: Wire>(&mut self, _off: usize) -> Option<&mut T> {
+        None
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn grow_front(&mut self, _bytes: usize) -> bool {
+        false
+    }
+
+    fn truncate(&mut self, _len: usize) -> bool {
+        false
+    }
+}
+
+// and I-2, a reason is counted once and nothing else is.
+#[test]
+fn every_reason_has_a_packet_that_raises_it_and_nothing_else() {
+    for case in cases() {
+        let mut bed = Bed::new(64);
+        let frame = (case.packet)(&mut bed);
+        let before = Counts::of(&bed);
+        let mut packet = Frame { bytes: frame.clone() };
+        let verdict = if case.reason == DropReason::TruncatedRewrite.name() {
+            bed.walk(&mut Vanishing(packet.clone()), IFINDEX)
+        } else {
+            bed.walk(&mut packet, IFINDEX)
+        };
+        assert_eq!(verdict.action(), case.action, "{}: {verdict:?}", case.reason);
+        if verdict.action() != Action::Redirect {
+            assert_eq!(packet.bytes, frame, "{}: untouched", case.reason);
+        }
+        let mut right = before;
+        right.raise(case.reason);
+        (case.also)(&mut right);
+        assert_eq!(Counts::of(&bed), right, "{}", case.reason);
+    }
+}
+
+//
+#[test]
+fn no_reason_is_without_its_packet() {
+    let all: BTreeSet<&str> = PassReason::ALL
+        .iter()
+        .map(|reason| reason.name())
+        .chain(DropReason::ALL.iter().map(|reason| reason.name()))
+        .collect();
+    let tested: Vec<&str> = cases().iter().map(|case| case.reason).collect();
+    assert_eq!(tested.iter().copied().collect::<BTreeSet<_>>(), all);
+    assert_eq!(tested.len(), all.len(), "each once");
+}
+
+/// A number in a map that no build writes, and how it got there.
+type Damage = (&'static str, fn(&mut Bed) -> Vec<u8>);
+
+// S-29: tables that hold what they should not stop the packet with a reason.
+#[test]
+fn broken_tables_drop_with_a_reason_of_their_own() {
+    let damages: [Damage; 7] = [
+        ("a slot names a real server that is not there", |bed| {
+            bed.host.reals.clear();
+            syn(world::NAT)
+        }),
+        ("a way to nowhere", |bed| {
+            let id = bed.host.slots[0];
+            let far = lb_common::abi::RealId(limits::HOPS);
+            let real = bed.host.reals[&id];
+            bed.host.reals.insert(far, real);
+            bed.host.slots[0] = far;
+            syn(world::NAT)
+        }),
+        ("a flow in a state that does not exist", |bed| {
+            use lb_common::engine::Tables;
+            let conn = bed.establish((CLIENT, 40_000), world::NAT);
+            let entry = bed.host.flow(&conn.key()).expect("established");
+            // SAFETY: the word of a live entry, and nobody else is looking.
+            unsafe { entry.state_ptr().write(99) };
+            conn.up(Flags::FIN_ACK, b"")
+        }),
+        ("no CONFIG", |bed| {
+            bed.no_config.set(true);
+            syn(world::NAT)
+        }),
+        ("no scratch memory", |bed| {
+            bed.no_scratch.set(true);
+            syn(world::NAT)
+        }),
+        ("an interface that nobody announced", |bed| {
+            bed.host.ifaces.clear();
+            syn(world::NAT)
+        }),
+        ("a method that does not exist", |bed| {
+            for real in bed.host.reals.values_mut() {
+                real.method = 2;
+            }
+            syn(world::NAT)
+        }),
+    ];
+    for (damage, packet) in damages {
+        let mut bed = Bed::new(64);
+        let frame = packet(&mut bed);
+        let flows = (bed.host.entries(Table::Flows), bed.host.entries(Table::HalfOpen));
+        let sent = bed.send(&frame);
+        assert_eq!(sent.verdict.slot(), DropReason::BadMapValue.slot(), "{damage}: {sent:?}");
+        assert_eq!(sent.bytes, frame, "{damage}: untouched");
+        let after = (bed.host.entries(Table::Flows), bed.host.entries(Table::HalfOpen));
+        assert_eq!(after, flows, "{damage}: no flow is made, none lost");
+    }
+}
+
+// S-29
+#[test]
+fn empty_tables_leave_everything_to_the_kernel() {
+    let mut bed = Bed::new(64);
+    bed.host.services.clear();
+    bed.host.slots.clear();
+    bed.host.reals.clear();
+    let sent = bed.send(&syn(world::NAT));
+    assert_eq!(sent.verdict.slot(), PassReason::NoService.slot());
+}
+
+// S-32: the answer is the ICMP error that IPVS sends, and it is limited.
+#[test]
+fn a_refused_syn_gets_port_unreachable_until_the_limit() {
+    use etherparse::{Icmpv4Slice, Icmpv4Type, Ipv4Header, icmpv4::DestUnreachableHeader};
+    let bed = Bed::new(64);
+    bed.host.allow_icmp(2);
+    let frame = syn(world::EMPTY);
+    for _ in 0..2 {
+        let sent = bed.send(&frame);
+        assert_eq!(sent.verdict.slot(), DropReason::NoUsableReal.slot());
+        assert_eq!((sent.verdict.action(), sent.verdict.ifindex()), (Action::Redirect, IFINDEX));
+        assert_eq!(sent.bytes[..6], packets::CLIENT_MAC);
+        assert_eq!(sent.bytes[6..12], packets::OUR_MAC);
+        let (ip, rest) = Ipv4Header::from_slice(&sent.bytes[14..]).expect("IPv4");
+        assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+        assert_eq!((ip.source, ip.destination), (VIP.octets(), CLIENT.octets()));
+        assert_eq!(usize::from(ip.total_len), sent.bytes.len() - 14);
+        let icmp = Icmpv4Slice::from_slice(rest).expect("ICMP");
+        let kind = icmp.icmp_type();
+        assert_eq!(kind, Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Port));
+        assert_eq!(icmp.checksum(), kind.calc_checksum(icmp.payload()));
+        assert_eq!(icmp.payload(), &frame[14..42], "the header and eight bytes, as they came");
+    }
+    let sent = bed.send(&frame);
+    assert_eq!(sent.verdict.slot(), DropReason::NoUsableRealQuiet.slot());
+    assert_eq!(sent.bytes, frame);
+}

@@ -1,0 +1,190 @@
+//! What the established path costs, read from the instructions of the committed object: one look-up in a hash, one
+//! call of a function (the slow path, not taken there), and no helper but those that this needs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use lb_common::abi::{map, program};
+use lb_tests::kernel;
+use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionIndex};
+
+/// Bytes of an instruction.
+const INSTRUCTION: u64 = 8;
+/// `BPF_JMP | BPF_CALL`.
+const CALL: u8 = 0x85;
+/// `BPF_LD | BPF_DW | BPF_IMM`: two instructions long; with a relocation the address of a map.
+const LOAD_ADDRESS: u8 = 0x18;
+/// The source register of a call of another function of the object.
+const PSEUDO_CALL: u8 = 1;
+
+/// Helpers by their number in include/uapi/linux/bpf.h.
+mod helper {
+    pub(crate) const MAP_LOOKUP: i32 = 1;
+    pub(crate) const REDIRECT_MAP: i32 = 51;
+    pub(crate) const JIFFIES64: i32 = 118;
+}
+
+/// What the established path may call.
+const ALLOWED: [i32; 3] = [helper::MAP_LOOKUP, helper::REDIRECT_MAP, helper::JIFFIES64];
+
+/// What nothing in the object may call, be it on a slow path.
+const NOWHERE: [(i32, &str); 9] = [
+    (5, "ktime_get_ns"),
+    (6, "trace_printk"),
+    (25, "perf_event_output"),
+    (69, "fib_lookup"),
+    (93, "spin_lock"),
+    (94, "spin_unlock"),
+    (125, "ktime_get_boot_ns"),
+    (130, "ringbuf_output"),
+    (160, "ktime_get_coarse_ns"),
+];
+
+/// A call in the code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Call {
+    /// Of a helper; and the map whose address was loaded last before it.
+    Helper { number: i32, last_map: Option<String> },
+    /// Of another function of the object.
+    Function,
+}
+
+/// A function's instructions, as far as this test looks.
+struct Code {
+    instructions: u64,
+    calls: Vec<Call>,
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} instructions; calls:", self.instructions)?;
+        self.calls.iter().try_for_each(|call| writeln!(f, "  {call:?}"))
+    }
+}
+
+/// Names of the symbols that instructions of a section refer to, by the offset of the instruction.
+fn references<'d>(
+    object: &object::File<'d>,
+    section: &object::Section<'d, '_>,
+) -> BTreeMap<u64, String> {
+    let name = |target| match target {
+        RelocationTarget::Symbol(index) => {
+            let symbol = object.symbol_by_index(index).expect("a symbol");
+            symbol.name().expect("a name").to_owned()
+        }
+        other => panic!("a relocation to {other:?}"),
+    };
+    section.relocations().map(|(at, relocation)| (at, name(relocation.target()))).collect()
+}
+
+/// The instructions of `section` from `from` on, `size` bytes of them.
+fn code(object: &object::File<'_>, section: SectionIndex, from: u64, size: u64) -> Code {
+    let section = object.section_by_index(section).expect("a section");
+    let references = references(object, &section);
+    let data = section.data().expect("bytes");
+    let mut code = Code { instructions: size / INSTRUCTION, calls: Vec::new() };
+    let (mut at, mut last_map) = (from, None);
+    while at < from + size {
+        let bytes = &data[at as usize..(at + INSTRUCTION) as usize];
+        match (bytes[0], bytes[1] >> 4) {
+            (LOAD_ADDRESS, _) => {
+                if let Some(name) = references.get(&at) {
+                    last_map = Some(name.clone());
+                }
+                at += INSTRUCTION;
+            }
+            (CALL, 0) => {
+                let number = i32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+                code.calls.push(Call::Helper { number, last_map: last_map.clone() });
+            }
+            (CALL, PSEUDO_CALL) => code.calls.push(Call::Function),
+            (CALL, other) => panic!("a call of kind {other} at {at:#x}"),
+            _ => {}
+        }
+        at += INSTRUCTION;
+    }
+    code
+}
+
+/// A program's entry function.
+fn entry(object: &object::File<'_>, name: &str) -> Code {
+    let symbol = object.symbol_by_name(name).unwrap_or_else(|| panic!("no program `{name}`"));
+    let section = symbol.section_index().expect("code lies in a section");
+    code(object, section, symbol.address(), symbol.size())
+}
+
+/// How often the code looks up in a map.
+fn look_ups(code: &Code, map: &str) -> usize {
+    let wanted = Call::Helper { number: helper::MAP_LOOKUP, last_map: Some(map.to_owned()) };
+    code.calls.iter().filter(|call| **call == wanted).count()
+}
+
+#[test]
+fn the_established_path_looks_up_the_flow_once_and_calls_nothing_it_does_not_need() {
+    let bytes = kernel::object().expect("the committed object");
+    let object = object::File::parse(&*bytes).expect("an ELF file");
+    let code = entry(&object, program::XDP);
+    println!("`{}`: {code}", program::XDP);
+
+    assert_eq!(look_ups(&code, map::FLOWS4), 1, "look-ups in FLOWS4\n{code}");
+    for call in &code.calls {
+        if let Call::Helper { number, .. } = call {
+            assert!(
+                ALLOWED.contains(number),
+                "helper {number} on the established path, where only {ALLOWED:?} may be\n{code}"
+            );
+        }
+    }
+    let functions = code.calls.iter().filter(|call| **call == Call::Function).count();
+    assert_eq!(
+        functions, 1,
+        "calls of functions: the slow path and nothing else; another one is often `memset` or `memcpy`, which on \
+         this target work byte by byte\n{code}"
+    );
+
+    // Every other map there is an array, where the kernel turns the call into a few instructions.
+    let arrays = [map::NEXT_HOPS, map::COUNT_REAL, map::REASONS, "SCRATCH"];
+    for call in &code.calls {
+        if let Call::Helper { number: helper::MAP_LOOKUP, last_map: Some(name) } = call {
+            assert!(
+                name == map::FLOWS4 || arrays.contains(&name.as_str()),
+                "a look-up in {name} on the established path\n{code}"
+            );
+        }
+    }
+    let count = |number| {
+        let is_it = |call: &&Call| matches!(call, Call::Helper { number: n, .. } if *n == number);
+        code.calls.iter().filter(is_it).count()
+    };
+    assert_eq!(count(helper::JIFFIES64), 1, "the clock is read once\n{code}");
+    assert_eq!(count(helper::REDIRECT_MAP), 1, "one way out\n{code}");
+}
+
+#[test]
+fn no_program_logs_locks_or_asks_the_kernel_for_a_route_or_the_exact_time() {
+    let bytes = kernel::object().expect("the committed object");
+    let object = object::File::parse(&*bytes).expect("an ELF file");
+    let mut seen = 0;
+    for section in object.sections().filter(|section| section.kind() == object::SectionKind::Text) {
+        let all = code(&object, section.index(), 0, section.size());
+        seen += all.instructions;
+        for call in &all.calls {
+            if let Call::Helper { number, .. } = call {
+                let forbidden = NOWHERE.iter().find(|(helper, _)| helper == number);
+                assert_eq!(forbidden, None, "in section {:?}", section.name());
+            }
+        }
+    }
+    println!("{seen} instructions in the object");
+    assert!(seen > 1_000, "the code was found");
+}
+
+// The loader takes the map's address from the instruction before; this test relies on it, so it is shown to see one.
+#[test]
+fn the_expiry_program_is_seen_to_look_up_in_both_flow_tables() {
+    let bytes = kernel::object().expect("the committed object");
+    let object = object::File::parse(&*bytes).expect("an ELF file");
+    let code = entry(&object, program::EXPIRE);
+    assert!(look_ups(&code, map::FLOWS4) > 1, "{code}");
+    assert!(look_ups(&code, map::HALF_OPEN4) > 1, "{code}");
+}
