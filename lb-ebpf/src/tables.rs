@@ -101,7 +101,8 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn service(&self, key: &ServiceKey) -> Option<&Service> {
-        // SAFETY: the daemon replaces services whole; the element read stays allocated for this run.
+        // SAFETY: the element stays allocated. Replaced, its memory may be given to another service while this run
+        // reads: a new flow in that moment could go to the other service's real server.
         unsafe { maps::SERVICES4.get(key) }
     }
 

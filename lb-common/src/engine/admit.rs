@@ -1,30 +1,32 @@
 //! The first packet of a flow: service, persistence, schedule, record, send.
 
 use super::pair;
-use super::rewrite::{self, Tuple, way};
-use super::slow::{self, Scratch};
+use super::rewrite::{Tuple, way};
+use super::slow::Scratch;
 use super::tables::{InsertError, LoadChange, Table};
 use super::{PacketBytes, Step, Tables, Verdict, refuse, sched, snat, tcp_state};
 use crate::abi::{
-    ConnState, DropReason, FlowFlags, FlowKey, Gauge, HopId, HopState, LastHopKey, Method, NextHop,
-    Notice, PassReason, Real, RealFlags, RealId, Service, ServiceKey, Sticky, StickyKey, limits,
+    ConnState, DropReason, FlowFlags, FlowKey, FlowRef, Gauge, HopId, HopState, LastHopKey, Method,
+    NextHop, Notice, PassReason, Real, RealFlags, RealId, Service, ServiceKey, Sticky, StickyKey,
+    limits,
 };
 use crate::wire::Port;
 use crate::wire::eth::Ethernet;
 
-/// Makes a flow for a packet that none knows, or says why not.
+/// Makes a flow for a packet that none knows, or says why not. `Some`: another CPU made it first.
 #[inline(always)]
-pub fn new_flow<P: PacketBytes, T: Tables>(
+pub fn new_flow<'t, P: PacketBytes, T: Tables>(
     packet: &mut P,
-    tables: &T,
+    tables: &'t T,
     scratch: &mut Scratch,
-) -> Step<Verdict> {
+) -> Step<Option<FlowRef<'t>>> {
     let service = match_service(tables, &scratch.seen.key)?;
     if scratch.seen.is_tcp() && !scratch.seen.tcp.opens() {
         return Err(Verdict::pass(PassReason::NoFlowNotSyn));
     }
     let config = tables.config().ok_or(Verdict::drop(DropReason::BadMapValue))?;
-    if tables.add_gauge(Gauge::Flows, 0) >= config.flow_limit {
+    // Signed: "below zero" for the moment that another CPU has counted an end before the beginning.
+    if tables.add_gauge(Gauge::Flows, 0).cast_signed() >= config.flow_limit.cast_signed() {
         return Err(Verdict::drop(DropReason::FlowTableFull));
     }
     let Some(id) = choose(tables, service, scratch) else {
@@ -32,7 +34,7 @@ pub fn new_flow<P: PacketBytes, T: Tables>(
     };
     let real = tables.real(id).ok_or(Verdict::drop(DropReason::BadMapValue))?;
     // All that could stop the packet comes before the record: a flow that cannot send its first packet is none.
-    let way_in = way(tables, id.hop(), &scratch.seen)?;
+    way(tables, id.hop(), &scratch.seen)?;
     let way_back = client_hop(packet, tables, scratch)?;
     begin(service, real, id, way_back, scratch);
     claim(tables, real, scratch)?;
@@ -41,16 +43,14 @@ pub fn new_flow<P: PacketBytes, T: Tables>(
         // Another CPU admits the same tuple at this moment. Its flow is the flow (catalogue C-04).
         Err(InsertError::Exists) => {
             let entry = tables.half_open(&scratch.seen.key);
-            let entry = entry.ok_or(Verdict::drop(DropReason::HalfOpenFull))?;
-            return slow::follow(packet, tables, &entry, scratch);
+            return entry.map(Some).ok_or(Verdict::drop(DropReason::HalfOpenFull));
         }
         Err(InsertError::Full) => return Err(Verdict::drop(DropReason::HalfOpenFull)),
     }
     tables.add_load(id, LoadChange { active: 0, inactive: 0, half_open: 1 });
     tables.count_connection(id);
     remember(tables, service, id, scratch);
-    let rewrite = &scratch.pair.request.rewrite;
-    Ok(rewrite::send(packet, tables, rewrite, way_in, &scratch.seen, scratch.ifindex))
+    Ok(None)
 }
 
 /// The service of a tuple: exact port first, then any port.
@@ -66,14 +66,17 @@ fn match_service<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> Step<&'t Servic
 
 /// The real server for a new flow: the client's template if it has one, else the scheduler's choice.
 #[inline(always)]
-fn choose<T: Tables>(tables: &T, service: &Service, scratch: &Scratch) -> Option<RealId> {
-    if service.sticky_ticks != 0
-        && let Some(template) = tables.sticky(&sticky_key(service, scratch))
-        && scratch.now.since(template.stamp) < service.sticky_ticks
-        && let Some(real) = tables.real(template.real)
-        && is_usable(real, service)
-    {
-        return Some(template.real);
+fn choose<T: Tables>(tables: &T, service: &Service, scratch: &mut Scratch) -> Option<RealId> {
+    if service.sticky_ticks != 0 {
+        let client = scratch.seen.key.src.masked(service.sticky_mask);
+        scratch.client = StickyKey { client, service: service.id };
+        if let Some(template) = tables.sticky(&scratch.client)
+            && scratch.now.since(template.stamp) < service.sticky_ticks
+            && let Some(real) = tables.real(template.real)
+            && is_usable(real, service)
+        {
+            return Some(template.real);
+        }
     }
     sched::pick(tables, service, &scratch.seen)
 }
@@ -87,19 +90,13 @@ fn is_usable(real: &Real, service: &Service) -> bool {
         && real.service_id == service.id
 }
 
-#[inline(always)]
-fn sticky_key(service: &Service, scratch: &Scratch) -> StickyKey {
-    StickyKey { client: scratch.seen.key.src.masked(service.sticky_mask), service: service.id }
-}
-
 /// Writes or refreshes the client's template.
 #[inline(always)]
 fn remember<T: Tables>(tables: &T, service: &Service, real: RealId, scratch: &Scratch) {
-    if service.sticky_ticks != 0 {
-        let template = Sticky { real, stamp: scratch.now };
-        if !tables.put_sticky(&sticky_key(service, scratch), template) {
-            tables.notice(Notice::TemplateTableFull);
-        }
+    if service.sticky_ticks != 0
+        && !tables.put_sticky(&scratch.client, Sticky { real, stamp: scratch.now })
+    {
+        tables.notice(Notice::TemplateTableFull);
     }
 }
 
@@ -164,12 +161,13 @@ fn make_way<T: Tables>(tables: &T, scratch: &mut Scratch) {
     {
         tables.remove(Table::HalfOpen, &pair.reply_key);
     }
-    if let Some(old) = tables.flow(&pair.reply_key)
-        && let Some(state) = ConnState::from_raw(old.state())
-        && tcp_state::may_be_reused(state)
-    {
+    if let Some(old) = tables.flow(&pair.reply_key) {
         scratch.twin = old.rewrite().twin();
-        if let Some(primary) = tables.flow(&scratch.twin) {
+        // The primary's state is the truth; the reply entry's may lag.
+        if let Some(primary) = tables.flow(&scratch.twin)
+            && let Some(state) = ConnState::from_raw(primary.state())
+            && tcp_state::may_be_reused(state)
+        {
             pair::end(tables, &scratch.twin, &pair.reply_key, &primary, state);
         }
     }

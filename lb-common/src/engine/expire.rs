@@ -78,6 +78,10 @@ fn judge_flow<T: Tables>(
         return false;
     };
     let Some(state) = ConnState::from_raw(primary.state()) else { return false };
+    if matches!(state, ConnState::Dead) {
+        // Whoever claimed it is about to remove it, and has settled its counters.
+        return false;
+    }
     let stamp = later(entry.stamp(), twin.map(|other| other.stamp()));
     if is_over(config, state, stamp, now) {
         return pair::end(tables, request_key, reply_key, &primary, state);

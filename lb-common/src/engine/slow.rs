@@ -7,7 +7,7 @@
 use super::pair::{self, Pair};
 use super::tables::{InsertError, LoadChange, Table};
 use super::{PacketBytes, Seen, Step, Tables, Verdict, admit, rewrite, tcp_state};
-use crate::abi::{ConnState, DropReason, FlowKey, FlowRef, NextHop, Notice, Tick};
+use crate::abi::{ConnState, DropReason, FlowKey, FlowRef, NextHop, Notice, StickyKey, Tick};
 use crate::wire::tcp::TcpFlags;
 
 /// A packet on the slow path and room to work on it. Lives in a per-CPU map: the stack has 512 bytes.
@@ -28,6 +28,8 @@ pub struct Scratch {
     pub twin: FlowKey,
     /// The way back that is being learned.
     pub hop: NextHop,
+    /// The client at the service, where the service is persistent.
+    pub client: StickyKey,
 }
 
 impl Scratch {
@@ -43,16 +45,35 @@ impl Scratch {
 /// Decides and acts. A function of its own in the kernel program (one call, only off the established path).
 #[inline(never)]
 pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, scratch: &mut Scratch) {
-    let (Ok(verdict) | Err(verdict)) = decide(packet, tables, scratch);
+    let (Ok(verdict) | Err(verdict)) = decide(packet, tables, scratch)
+        .and_then(|found| leave(packet, tables, found.as_ref(), scratch));
     scratch.verdict = verdict;
 }
 
+/// Sends the packet: the way its entry says, or by the pair in `scratch` that was made for it.
 #[inline(always)]
-fn decide<P: PacketBytes, T: Tables>(
+fn leave<P: PacketBytes, T: Tables>(
     packet: &mut P,
     tables: &T,
-    scratch: &mut Scratch,
+    found: Option<&FlowRef<'_>>,
+    scratch: &Scratch,
 ) -> Step<Verdict> {
+    let made = &scratch.pair.request.rewrite;
+    let rewrite = found.map_or(made, FlowRef::rewrite);
+    let hop = rewrite::way(tables, rewrite.hop, &scratch.seen)?;
+    if let Some(entry) = found {
+        entry.touch(scratch.now);
+    }
+    Ok(rewrite::send(packet, tables, rewrite, hop, &scratch.seen, scratch.ifindex))
+}
+
+/// The entry of the packet's flow; `None`: the pair in `scratch` is its flow, just made.
+#[inline(always)]
+fn decide<'t, P: PacketBytes, T: Tables>(
+    packet: &mut P,
+    tables: &'t T,
+    scratch: &mut Scratch,
+) -> Step<Option<FlowRef<'t>>> {
     if let Some(entry) = tables.flow(&scratch.seen.key) {
         let seen = &scratch.seen;
         scratch.twin = entry.rewrite().twin();
@@ -64,7 +85,7 @@ fn decide<P: PacketBytes, T: Tables>(
             }
             Some(_) => {
                 pair::advance(tables, &entry, &scratch.twin, seen);
-                return follow(packet, tables, &entry, scratch);
+                return Ok(Some(entry));
             }
         }
     } else if let Some(entry) = tables.half_open(&scratch.seen.key) {
@@ -80,7 +101,7 @@ fn decide<P: PacketBytes, T: Tables>(
                 asked_again(packet, tables, &entry, scratch)?
             };
             if known {
-                return follow(packet, tables, &entry, scratch);
+                return Ok(Some(entry));
             }
             forget(tables, &entry, scratch);
         }
@@ -92,20 +113,6 @@ fn decide<P: PacketBytes, T: Tables>(
 #[inline(always)]
 fn opens_again(entry: &FlowRef<'_>, seen: &Seen, state: ConnState) -> bool {
     seen.tcp.opens() && !entry.rewrite().is_reply() && tcp_state::may_be_reused(state)
-}
-
-/// Sends the packet the way its entry says.
-#[inline(always)]
-pub(super) fn follow<P: PacketBytes, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    entry: &FlowRef<'_>,
-    scratch: &Scratch,
-) -> Step<Verdict> {
-    let rewrite = entry.rewrite();
-    let hop = rewrite::way(tables, rewrite.hop, &scratch.seen)?;
-    entry.touch(scratch.now);
-    Ok(rewrite::send(packet, tables, rewrite, hop, &scratch.seen, scratch.ifindex))
 }
 
 /// Removes a half-open flow's request entry.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::run_args::host_id;
 use crate::config::{self, LoadOptions, Loaded, json, render};
 
 /// Read a configuration and say what is wrong; touches nothing
@@ -36,8 +37,7 @@ pub enum Format {
 
 /// Checks a file and prints the outcome: exit status 0 accept, 5 warn, 2 reject.
 pub fn check(args: &CheckArgs) -> ExitCode {
-    let options =
-        LoadOptions { config_id: args.config_id.clone().unwrap_or_else(default_config_id) };
+    let options = LoadOptions { config_id: args.config_id.clone().unwrap_or_else(host_id) };
     let loaded = config::load(&args.file, &options);
     let text = if args.json { in_json(&loaded) } else { in_words(&loaded, args.format) };
     match io::stdout().write_all(text.as_bytes()) {
@@ -57,12 +57,6 @@ fn in_words(loaded: &Loaded, format: Format) -> String {
         Format::Short => render::Format::Short,
     };
     format!("{}{}\n", render::diagnostics(loaded, format), render::summary(loaded))
-}
-
-/// The host name up to its first dot, as keepalived takes it.
-pub fn default_config_id() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().split('.').next().unwrap_or("").to_owned()
 }
 
 #[cfg(test)]

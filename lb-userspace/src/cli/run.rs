@@ -63,6 +63,10 @@ enum StartError {
     Socket(#[from] api::BindError),
     #[error("the runtime does not start: {0}")]
     Runtime(std::io::Error),
+    #[error(
+        "not all could be written to the tables; the log above says which operation failed and why"
+    )]
+    Unapplied,
     #[error("the kernel's clock has no length; this is a bug of xlb, please report it")]
     Clock,
 }
@@ -119,6 +123,7 @@ pub fn read_file(
 }
 
 async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
+    let signals = events::Signals::catch().map_err(StartError::Runtime)?;
     raise_file_limit();
     let (node_events, node_changes) = mpsc::channel(QUEUE);
     let (hop_events, hop_changes) = mpsc::channel(QUEUE);
@@ -158,7 +163,15 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
     let (check_reports, check_results) = mpsc::channel(QUEUE);
     let (asks, requests) = api::channel(64);
     let stop = CancellationToken::new();
-    let socket = api::Server::bind(&args.instance.run_dir())?;
+    let socket = match api::Server::bind(&args.instance.run_dir()) {
+        Ok(socket) => socket,
+        Err(error) if adopted => return Err(error.into()),
+        Err(error) => {
+            // Nothing stays that was not there before.
+            dataplane.shut_down()?;
+            return Err(error.into());
+        }
+    };
     let sweeps = sweeper::start(dataplane.reaper(), stop.clone());
 
     let owner = Owner::new(owner::Parts {
@@ -176,6 +189,7 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
         checks: check_results,
         sweeps,
         requests,
+        signals,
     };
     let serving = tokio::spawn(socket.serve(asks, stop.clone()));
     let outcome = events::serve(owner, inputs, model, adopted).await;

@@ -100,10 +100,6 @@ fn service(server: &VirtualServer) -> Vec<(&'static [&'static str], String)> {
     if let Some(protocol) = server.protocol.filter(|protocol| PROTOCOLS.contains(protocol)) {
         lacks.push((&["protocol"], format!("protocol {} is", protocol.name().to_uppercase())));
     }
-    let kinds = server.real_servers.iter().map(|real| real.kind);
-    if let Some(kind) = kinds.into_iter().find(|kind| KINDS.contains(kind)) {
-        lacks.push((&["lb_kind", "lvs_method"], format!("forwarding method {} is", kind.name())));
-    }
     lacks
 }
 
@@ -142,6 +138,18 @@ fn virtual_server(out: &mut Vec<Diag>, server: &VirtualServer, place: &ServerPla
             server.scheduler.name()
         );
         out.push(Diag::new(Code::NotBuiltYet, place_of(place, &["lb_algo", "lvs_sched"]), message));
+    }
+    let kinds = server.real_servers.iter().map(|real| real.kind);
+    if let Some(kind) = kinds.into_iter().find(|kind| KINDS.contains(kind)) {
+        let message = format!(
+            "forwarding method {} is not built in this version of xlb: real servers with it are left out",
+            kind.name()
+        );
+        out.push(Diag::new(
+            Code::NotBuiltYet,
+            place_of(place, &["lb_kind", "lvs_method"]),
+            message,
+        ));
     }
     for (words, what) in service(server) {
         let span = place_of(place, words);

@@ -31,12 +31,11 @@ pub fn source_ports(host: &HostPorts, seed: u64) -> Result<Vec<u16>, ControlErro
     let free = |port: &u16| {
         !host.ephemeral.contains(port) && !reserved.contains(port) && !host.bound.contains(port)
     };
-    let mut ports: Vec<u16> = (1024..=u16::MAX).filter(free).collect();
-    if ports.is_empty() {
-        return Err(ControlError::NoPorts);
-    }
+    // All are shuffled and then chosen from, so that a port more or less does not turn the order of the others.
+    let mut ports: Vec<u16> = (1024..=u16::MAX).collect();
     shuffle(&mut ports, seed);
-    Ok(ports)
+    ports.retain(free);
+    if ports.is_empty() { Err(ControlError::NoPorts) } else { Ok(ports) }
 }
 
 /// Fisher and Yates, drawing from `SplitMix64`.

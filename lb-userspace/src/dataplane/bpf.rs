@@ -131,15 +131,19 @@ impl BpfDataplane {
         self.maps.put_interface(facts)
     }
 
-    /// The way back to clients behind `from` leads to `to` now; whether one was known. One write mends all flows.
-    pub fn move_sender(&self, ifindex: u32, from: Mac, to: Mac) -> Result<bool, TableError> {
-        let key = LastHopKey { ifindex, mac: from, pad: [0; 2] };
-        let Some(id) = self.maps.last_hops.get(&key)? else { return Ok(false) };
-        if let Some(hop) = self.maps.next_hops.get(&id)? {
-            self.maps.next_hops.put(&id, &NextHop { dst: to, ..hop })?;
+    /// The ways back to clients behind `from` lead to `to` now: how many. Flows follow without being touched.
+    pub fn move_sender(&self, ifindex: u32, from: Mac, to: Mac) -> Result<usize, TableError> {
+        let behind = |hop: &NextHop| hop.ifindex == ifindex && hop.dst == from;
+        let moved = self.maps.rewrite_learned(behind, |hop| NextHop { dst: to, ..hop })?;
+        // What is heard from `from` later is somebody else's; what is heard from `to` may go the same way.
+        let key = |mac| LastHopKey { ifindex, mac, pad: [0; 2] };
+        if let Some(id) = self.maps.last_hops.get(&key(from))? {
+            self.maps.last_hops.remove(&key(from))?;
+            if self.maps.last_hops.get(&key(to))?.is_none() {
+                self.maps.last_hops.put(&key(to), &id)?;
+            }
         }
-        // What is heard from `from` later is somebody else's.
-        self.maps.last_hops.remove(&key)
+        Ok(moved)
     }
 
     /// A handle for reading on other threads.

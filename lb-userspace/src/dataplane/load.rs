@@ -188,8 +188,31 @@ impl Maps {
         let flags = if super::bounces(&facts.driver) { NextHop::TX } else { 0 };
         // An IPv4 packet is no longer than that, whatever the interface takes.
         let mtu = u16::try_from(facts.mtu).unwrap_or(u16::MAX);
+        let before = self.ifaces.get(&facts.ifindex)?;
         self.ifaces.put(&facts.ifindex, &Iface { mtu, flags, ..Iface::default() })?;
+        if before.is_some_and(|before| before.mtu != mtu) {
+            let here = |hop: &NextHop| hop.ifindex == facts.ifindex;
+            self.rewrite_learned(here, |hop| NextHop { mtu, ..hop })?;
+        }
         self.devices.put(&facts.ifindex, &[facts.ifindex, 0])
+    }
+
+    /// Changes learned next hops that are `meant`; how many.
+    pub(super) fn rewrite_learned(
+        &self,
+        meant: impl Fn(&NextHop) -> bool,
+        change: impl Fn(NextHop) -> NextHop,
+    ) -> Result<usize, TableError> {
+        let mut found = Vec::new();
+        self.next_hops.for_each(|id, hop| {
+            if hop.flags & NextHop::LEARNED != 0 && meant(hop) {
+                found.push((*id, *hop));
+            }
+        })?;
+        for (id, hop) in &found {
+            self.next_hops.put(id, &change(*hop))?;
+        }
+        Ok(found.len())
     }
 
     /// Removes all other interfaces.

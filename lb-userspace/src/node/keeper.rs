@@ -111,10 +111,15 @@ impl Keeper {
         self.table.borrow().get(&destination)?.as_ref().ok().copied()
     }
 
-    /// Waits until every watched destination is resolved, at most for `limit`; returns those that are not, and
-    /// why, by address.
+    /// Waits until every watched destination is resolved; see [`Keeper::resolve`].
     pub async fn resolve_all(&self, limit: Duration) -> Vec<(Ipv4Addr, String)> {
-        let wanted = Arc::clone(&self.wanted.borrow());
+        let wanted: Vec<_> = self.wanted.borrow().iter().copied().collect();
+        self.resolve(&wanted, limit).await
+    }
+
+    /// Waits until these of the watched destinations are resolved, at most for `limit`; returns those that are not,
+    /// and why.
+    pub async fn resolve(&self, wanted: &[Ipv4Addr], limit: Duration) -> Vec<(Ipv4Addr, String)> {
         let mut table = self.table.clone();
         let complete = |table: &Table| wanted.iter().all(|d| matches!(table.get(d), Some(Ok(_))));
         // Late or the task is gone: what is missing is told below either way.

@@ -132,6 +132,18 @@ impl Node {
         request::route_to(&self.handle, destination).await
     }
 
+    /// Makes the kernel check that a neighbour is still there; what comes of it is told as an event.
+    pub fn doubt(&self, ifindex: u32, address: Ipv4Addr) {
+        let (handle, cancel) = (self.handle.clone(), self.cancel.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                // A neighbour that cannot be asked is as good as one that was not.
+                _ = request::probe(&handle, ifindex, address) => {}
+            }
+        });
+    }
+
     /// Every neighbour whose Ethernet address is known: interface, address, Ethernet address.
     pub fn neighbours(&self) -> Vec<(u32, Ipv4Addr, Mac)> {
         self.read(|state| state.neighbours().collect())

@@ -128,6 +128,43 @@ fn what_is_forwarded_keeps_a_flow_alive_and_nothing_else_does() {
     assert_eq!(bed.sweep(), 1);
 }
 
+// C-52: so do segments that change the state, and those of half-open flows.
+#[test]
+fn a_change_of_state_begins_its_timeout_anew() {
+    let bed = Bed::new(8);
+    let conn = bed.establish((CLIENT, 40_000), world::NAT);
+    bed.wait(899 * 4);
+    assert!(bed.send(&conn.up(Flags::FIN_ACK, b"")).left());
+    bed.wait(60 * 4);
+    assert_eq!(bed.sweep(), 0);
+    assert!(bed.send(&conn.down(Flags::FIN_ACK, b"")).left());
+    bed.wait(120 * 4);
+    assert_eq!(bed.sweep(), 0);
+    bed.wait(1);
+    assert_eq!(bed.sweep(), 1);
+
+    let half = bed.open((CLIENT, 40_001), world::NAT);
+    for _ in 0..3 {
+        bed.wait(60 * 4);
+        assert_eq!(bed.sweep(), 0);
+        assert!(bed.syn(half.client, world::NAT).left());
+    }
+    bed.wait(60 * 4 + 1);
+    assert_eq!(bed.sweep(), 1);
+}
+
+// C-68: an entry that only looks old is not offered to the program again and again.
+#[test]
+fn a_sweep_makes_the_silent_direction_as_young_as_the_other() {
+    let bed = Bed::new(8);
+    let conn = bed.establish((CLIENT, 40_000), world::NAT);
+    bed.wait(1_000);
+    bed.send(&conn.up(Flags::ACK, b""));
+    bed.sweep();
+    let stamps = [conn.key(), conn.reply_key()].map(|key| bed.host.flow(&key).expect("it").stamp());
+    assert_eq!(stamps, [bed.host.now(); 2]);
+}
+
 // C-50: one direction alone keeps both entries, whichever of them the sweep is shown.
 #[test]
 fn a_pair_is_as_young_as_the_younger_of_its_two() {

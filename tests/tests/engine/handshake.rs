@@ -54,6 +54,26 @@ fn the_third_segment_establishes_and_replies_come_from_the_virtual_address() {
     assert_eq!(bed.state(&conn), Some(ConnState::Established));
 }
 
+// C-20: who sends SYN and ACK blindly has not seen the real server's answer, and gets no place among the established.
+#[test]
+fn only_an_answer_and_an_acknowledgement_establish() {
+    let bed = Bed::new(64);
+    let blind = bed.open((CLIENT, 40_000), world::NAT);
+    assert!(bed.send(&blind.up(Flags::ACK, b"data")).left());
+    assert_eq!(bed.half_open_state(&blind), Some(ConnState::SynRecv));
+    let answered = bed.open((CLIENT, 40_001), world::NAT);
+    bed.send(&answered.down(Flags::SYN_ACK, b""));
+    let nothing = Flags::default();
+    for flags in [nothing, Flags::SYN, Flags::RST, Flags { fin: true, ..nothing }] {
+        assert!(bed.send(&answered.up(flags, b"")).left());
+        assert_eq!(bed.half_open_state(&answered), Some(ConnState::SynAck), "{flags:?}");
+    }
+    assert_eq!(bed.pairs(Table::Flows), 0);
+    bed.send(&answered.up(Flags::FIN_ACK, b""));
+    assert_eq!(bed.state(&answered), Some(ConnState::CloseWait), "established and closed in one");
+    Counts::of(&bed).agree();
+}
+
 // P-68
 #[test]
 fn a_syn_sent_again_goes_to_the_same_real_server_and_makes_nothing() {
@@ -123,6 +143,35 @@ fn a_lost_reply_half_is_repaired_by_the_client() {
     }
 }
 
+// C-03: meanwhile another flow has taken the reply tuple; the client starts over, with another real server.
+#[test]
+fn a_lost_reply_half_whose_tuple_is_taken_starts_over() {
+    let bed = Bed::new(64);
+    let conn = bed.open((CLIENT, 40_000), world::NAT);
+    assert!(bed.remove(Table::HalfOpen, &conn.reply_key()));
+    let other = bed.establish(conn.client, world::TWIN);
+    assert_eq!(other.reply_key(), conn.reply_key());
+    let again = bed.syn(conn.client, world::NAT).taken();
+    assert_ne!(again.to, conn.real, "that tuple is the other flow's");
+    assert_eq!(bed.pairs(Table::HalfOpen), 1);
+    assert_eq!(bed.state(&other), Some(ConnState::Established));
+    Counts::of(&bed).agree();
+}
+
+// C-03, I-9: the tuple went to another flow between the answer and the third segment.
+#[test]
+fn a_third_segment_whose_reply_tuple_is_anothers_is_refused() {
+    let bed = Bed::new(64);
+    let conn = bed.open((CLIENT, 40_000), world::NAT);
+    bed.send(&conn.down(Flags::SYN_ACK, b""));
+    bed.obstacle.set(Some(|_, table, _| (table == Table::Flows).then_some(InsertError::Exists)));
+    let mut right = Counts::of(&bed);
+    let refused = bed.send(&conn.up(Flags::ACK, b""));
+    assert_eq!(refused.verdict.slot(), DropReason::TupleClash.slot());
+    right.raise("tuple_clash");
+    assert_eq!(Counts::of(&bed), right);
+}
+
 // C-03: the request half of a half-open flow is gone; its SYN makes way for itself.
 #[test]
 fn a_lost_request_half_does_not_lock_the_client_out() {
@@ -177,10 +226,20 @@ fn a_pair_that_another_cpu_promotes_is_left_to_it() {
     let bed = Bed::new(64);
     let conn = bed.open((CLIENT, 40_000), world::NAT);
     bed.send(&conn.down(Flags::SYN_ACK, b""));
-    bed.obstacle.set(Some(|_, table, _| (table == Table::Flows).then_some(InsertError::Exists)));
+    bed.obstacle.set(Some(|bed, table, key| {
+        if table != Table::Flows {
+            return None;
+        }
+        let half_open = bed.host.entries(Table::HalfOpen);
+        let (_, theirs) = half_open.iter().find(|(there, _)| there == key)?;
+        bed.host.insert(Table::Flows, key, theirs).expect("the other CPU was first");
+        Some(InsertError::Exists)
+    }));
     let mut right = Counts::of(&bed);
     bed.send(&conn.up(Flags::ACK, b"")).taken();
     right.packet(bed.real_of(&conn), false, 40);
+    right.flows = bed.host.entries(Table::Flows);
+    assert_eq!(right.flows.len(), 1, "the other CPU's, so far");
     assert_eq!(Counts::of(&bed), right);
 }
 

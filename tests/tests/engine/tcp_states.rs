@@ -1,5 +1,5 @@
-//! TCP's states against IPVS's table, written down again from `net/netfilter/ipvs/ip_vs_proto_tcp.c` (`tcp_states`,
-//! kernel 6.12), by rows as it stands there.
+//! TCP's states against IPVS's table, written down again by rows as it stands in
+//! `net/netfilter/ipvs/ip_vs_proto_tcp.c` (`tcp_states`).
 
 use lb_common::abi::ConnState;
 use lb_common::engine::tcp_state::{after, is_quiet, may_be_reused};

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -22,6 +22,25 @@ pub(super) struct Inputs {
     pub(super) checks: mpsc::Receiver<CheckReport>,
     pub(super) sweeps: mpsc::Receiver<SweepReport>,
     pub(super) requests: mpsc::Receiver<Ask>,
+    pub(super) signals: Signals,
+}
+
+/// The signals that mean something here. Caught from the start on: one that comes before `ready` waits.
+pub(super) struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on.
+    pub(super) fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
 }
 
 /// Puts the configuration in force, says `ready`, and serves until told to stop. `adopted`: the tables held
@@ -32,9 +51,6 @@ pub(super) async fn serve(
     model: model::Config,
     adopted: bool,
 ) -> Result<(), StartError> {
-    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
     if let Err(error) = owner.begin(model).await {
         owner.args.keep |= adopted;
         owner.end().await?;
@@ -48,9 +64,9 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             biased;
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(&mut owner).await,
+            _ = inputs.signals.terminate.recv() => break,
+            _ = inputs.signals.interrupt.recv() => break,
+            _ = inputs.signals.hangup.recv() => reload(&mut owner).await,
             Some(event) = inputs.node.recv() => owner.node_changed(&event),
             Some(change) = inputs.hops.recv() => {
                 tracing::debug!(address = %change.destination, "next hop: {}", change.reason);

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use lb_common::abi::{RealCounters, RealId, ServiceKey};
+use lb_common::wire::Mac;
 
-use super::hops::Neighbours;
+use super::hops::{Move, Neighbours};
 use super::{NEIGHBOURS, StartError, facts, log};
 use crate::api::{Refusal, RefusalKind, Reloaded};
 use crate::cli::run_args::RunArgs;
@@ -63,7 +64,7 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
-            neighbours: Neighbours::of(&parts.node),
+            neighbours: Neighbours::of(parts.node.neighbours()),
             args: parts.args,
             state: parts.state,
             reader: parts.reader,
@@ -85,7 +86,30 @@ impl Owner {
         let effects = control::configure(&mut self.state, model, Instant::now())
             .map_err(StartError::Refused)?;
         self.carry_out(effects);
+        self.warn_of_foreign_locals();
+        if self.state.unapplied() > 0 {
+            return Err(StartError::Unapplied);
+        }
         Ok(())
+    }
+
+    /// A full-NAT source that this host does not have gets no answers: nobody tells the real servers where it is.
+    fn warn_of_foreign_locals(&self) {
+        let own: HashSet<Ipv4Addr> =
+            self.node.addresses().into_iter().map(|address| address.address).collect();
+        let locals = self.state.mirror().locals.values().flatten();
+        let foreign: Vec<String> = locals
+            .map(|local| Ipv4Addr::from(*local))
+            .filter(|local| !own.contains(local))
+            .map(|local| local.to_string())
+            .collect();
+        if !foreign.is_empty() {
+            tracing::warn!(
+                "no interface has the full-NAT source addresses {}: unless something else leads them here, \
+                 real servers' answers will not arrive",
+                foreign.join(", ")
+            );
+        }
     }
 
     /// Asks for the next hops of real servers that are new in `model`, so that the first packet finds them.
@@ -97,7 +121,7 @@ impl Owner {
             return;
         }
         self.keeper.watch(wanted.into_iter().chain(known).collect());
-        for (address, why) in self.keeper.resolve_all(NEIGHBOURS).await {
+        for (address, why) in self.keeper.resolve(&fresh, NEIGHBOURS).await {
             tracing::warn!(%address, "no way to a real server yet: {why}");
         }
         for destination in fresh {
@@ -110,17 +134,29 @@ impl Owner {
         let (model, diagnostics) = self.read(None)?;
         let changes = diff::between(self.state.model(), &model);
         self.resolve(&model).await;
-        let outcome = control::configure(&mut self.state, model, Instant::now());
-        let effects = outcome.map_err(|error| {
-            Refusal::new(
-                RefusalKind::Configuration,
-                format!(
-                    "configuration refused: {error}; generation {} stays in force",
-                    self.state.generation()
-                ),
-            )
-        })?;
+        let generation = self.state.generation();
+        let effects = match control::configure(&mut self.state, model, Instant::now()) {
+            Ok(effects) => effects,
+            Err(error) => {
+                self.keeper.watch(destinations(self.state.model()));
+                return Err(Refusal::new(
+                    RefusalKind::Configuration,
+                    format!(
+                        "configuration refused: {error}; generation {generation} stays in force"
+                    ),
+                ));
+            }
+        };
         self.carry_out(effects);
+        self.retired.retain(|key, _| self.state.mirror().services.contains_key(key));
+        self.warn_of_foreign_locals();
+        if self.state.unapplied() > 0 {
+            return Err(Refusal::new(
+                RefusalKind::Failed,
+                "the configuration is accepted, but not all of it could be written to the tables yet; it is tried \
+                 again every second, and the daemon's log says why",
+            ));
+        }
         Ok(Reloaded { generation: self.state.generation(), changes, diagnostics })
     }
 
@@ -155,15 +191,21 @@ impl Owner {
                     let failed = self.apply(&ops);
                     let applied = Event::Applied { failed };
                     queue.extend(control::step(&mut self.state, applied, Instant::now()));
+                    self.follow_tombstones();
                 }
-                Effect::SetChecks(wanted) => self.set_checks(&wanted),
+                Effect::SetChecks(wanted) => {
+                    for status in self.set_checks(&wanted) {
+                        let event = Event::Check(status);
+                        queue.extend(control::step(&mut self.state, event, Instant::now()));
+                    }
+                }
                 Effect::WatchHops(destinations) => self.keeper.watch(destinations),
                 Effect::RewriteLearned { ifindex, from, to } => {
                     match self.dataplane.move_sender(ifindex, from, to) {
-                        Ok(true) => {
+                        Ok(0) => {}
+                        Ok(_) => {
                             tracing::info!(ifindex, %from, %to, "the way back to clients moved");
                         }
-                        Ok(false) => {}
                         Err(error) => tracing::error!("the way back to clients stays: {error}"),
                     }
                 }
@@ -174,7 +216,6 @@ impl Owner {
                 Effect::Log(entry) => log::write(&entry),
             }
         }
-        self.follow_tombstones();
     }
 
     /// Index of the first operation that did not take.
@@ -191,7 +232,8 @@ impl Owner {
         }
     }
 
-    fn set_checks(&mut self, wanted: &[CheckWanted]) {
+    /// The real servers whose health follows from the checks they have now, without another result.
+    fn set_checks(&mut self, wanted: &[CheckWanted]) -> Vec<CheckStatus> {
         let initial: HashMap<Checked, health::Status> = wanted
             .iter()
             .map(|want| {
@@ -207,12 +249,21 @@ impl Owner {
         });
         specs.retain(|spec| initial.contains_key(&of_check(&spec.id)));
         let mut known = std::mem::take(&mut self.checked);
+        let mut changed = Vec::new();
         for (checked, checkers) in by_real(&specs) {
-            let mut health = known.remove(&checked).unwrap_or_default();
-            health.replace(checkers);
+            let before = known.remove(&checked);
+            let was_known = before.is_some();
+            let mut health = before.unwrap_or_default();
+            if let Some(status) = health.replace(checkers)
+                && was_known
+            {
+                let reason = "the checks that said otherwise are gone".to_owned();
+                changed.push(check_status(checked.clone(), status, reason));
+            }
             self.checked.insert(checked, health);
         }
         self.runner.set(specs);
+        changed
     }
 
     /// A check ended.
@@ -225,17 +276,7 @@ impl Owner {
             // Another checker holds the real server down, and its reason stands.
             return;
         }
-        let (service, real) = checked;
-        self.feed(Event::Check(CheckStatus {
-            service,
-            real,
-            status: match status {
-                health::Status::Up => control::Status::Up,
-                health::Status::Down => control::Status::Down,
-            },
-            reason: report.reason,
-            weight_delta: 0,
-        }));
+        self.feed(Event::Check(check_status(checked, status, report.reason)));
     }
 
     /// Something about the way to a destination changed; what holds now is what counts.
@@ -251,17 +292,30 @@ impl Owner {
     /// The host changed.
     pub(super) fn node_changed(&mut self, event: &NodeEvent) {
         match *event {
-            NodeEvent::NeighbourChanged { ifindex, address, mac: Some(to), .. } => {
-                if let Some(from) = self.neighbours.changed(ifindex, address, to) {
-                    self.feed(Event::MacMoved { ifindex, from, to });
+            NodeEvent::NeighbourChanged { ifindex, address, mac, .. } => {
+                self.neighbour_changed(ifindex, address, mac);
+            }
+            NodeEvent::LinkChanged { .. } | NodeEvent::LinkGone { .. } => self.reattach(),
+            NodeEvent::Resynced => {
+                self.reattach();
+                // Whoever moved while nobody listened has another address now.
+                for (ifindex, address, mac) in self.node.neighbours() {
+                    self.neighbour_changed(ifindex, address, Some(mac));
                 }
             }
-            NodeEvent::LinkChanged { .. } | NodeEvent::LinkGone { .. } | NodeEvent::Resynced => {
-                self.reattach();
+            NodeEvent::AddressesChanged { .. } | NodeEvent::RoutesChanged => {}
+        }
+    }
+
+    fn neighbour_changed(&mut self, ifindex: u32, address: Ipv4Addr, mac: Option<Mac>) {
+        let before = self.neighbours.in_doubt();
+        for Move { ifindex, from, to } in self.neighbours.changed(ifindex, address, mac) {
+            self.feed(Event::MacMoved { ifindex, from, to });
+        }
+        for doubtful in self.neighbours.in_doubt() {
+            if !before.contains(&doubtful) {
+                self.node.doubt(doubtful.0, doubtful.1);
             }
-            NodeEvent::NeighbourChanged { .. }
-            | NodeEvent::AddressesChanged { .. }
-            | NodeEvent::RoutesChanged => {}
         }
     }
 
@@ -325,8 +379,9 @@ impl Owner {
 
     /// Keeps the counters of real servers whose ids are given back.
     fn follow_tombstones(&mut self) {
+        let reals = &self.state.mirror().reals;
         let now: HashMap<RealId, ServiceKey> =
-            view(&self.state).tombstones.into_iter().map(|(id, real)| (id, real.service)).collect();
+            self.state.tombstones().filter_map(|id| Some((id, reals.get(&id)?.service))).collect();
         for (id, (key, _)) in self.tombstones.extract_if(|id, _| !now.contains_key(id)) {
             let back = self.state.mirror().reals.contains_key(&id);
             if !back && let Ok(counters) = self.reader.real_counters(&[id]) {
@@ -373,6 +428,14 @@ pub(super) fn read_file(
             format!("{rendered}note: generation {generation} stays in force"),
         )
     })
+}
+
+fn check_status((service, real): Checked, status: health::Status, reason: String) -> CheckStatus {
+    let status = match status {
+        health::Status::Up => control::Status::Up,
+        health::Status::Down => control::Status::Down,
+    };
+    CheckStatus { service, real, status, reason, weight_delta: 0 }
 }
 
 fn of_check(id: &health::CheckId) -> Checked {
