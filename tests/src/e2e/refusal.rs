@@ -77,6 +77,19 @@ pub fn a_foreign_program_stays() -> anyhow::Result<()> {
     nothing_attached(&bed, &["eth0"])
 }
 
+/// The admin socket cannot be made: refused, and the data path that was opened for it is taken away again. // K-27
+pub fn a_socket_that_cannot_be_made_leaves_nothing() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    let daemon = bed.prepare(SAMPLE)?;
+    let run_dir = bed.lab.folder().join("run");
+    std::fs::create_dir_all(&run_dir)?;
+    std::fs::write(run_dir.join("admin.sock"), "somebody's file")?;
+    let mut process = daemon.spawn()?;
+    let code = process.exit_code(START_LIMIT)?;
+    ensure!(code == Some(3) && process.log().contains("admin.sock"), "{code:?}: {}", process.log());
+    nothing_attached(&bed, &["eth0", "eth1"])
+}
+
 /// A second daemon of the same instance: refused while the first one lives, which goes on. // K-22
 pub fn a_second_daemon_is_refused() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
