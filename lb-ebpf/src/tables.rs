@@ -102,7 +102,7 @@ impl Tables for Kernel {
     #[inline(always)]
     fn service(&self, key: &ServiceKey) -> Option<&Service> {
         // SAFETY: the element stays allocated. Replaced, its memory may be given to another service while this run
-        // reads: a new flow in that moment could go to the other service's real server.
+        // reads; the engine checks that the real server it leads to is of the service asked for.
         unsafe { maps::SERVICES4.get(key) }
     }
 

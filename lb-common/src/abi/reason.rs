@@ -73,5 +73,6 @@ reasons! {
     TtlExpired = 11, "ttl_expired", "the packet's TTL would reach 0 here";
     MtuExceeded = 12, "mtu_exceeded", "the packet is larger than the MTU of the interface it would leave by";
     BadMapValue = 13, "bad_map_value", "a map holds a number that this program does not know; another version wrote it?";
+    ServiceChanged = 15, "service_changed", "the virtual server was being replaced at the moment this packet looked at it; the client's next try is served";
     TruncatedRewrite = 14, "truncated_rewrite", "the frame ended between the decision and the rewrite; cannot happen, counted all the same";
 }

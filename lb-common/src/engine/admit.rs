@@ -20,7 +20,7 @@ pub fn new_flow<'t, P: PacketBytes, T: Tables>(
     tables: &'t T,
     scratch: &mut Scratch,
 ) -> Step<Option<FlowRef<'t>>> {
-    let service = match_service(tables, &scratch.seen.key)?;
+    let service = match_service(tables, scratch)?;
     if scratch.seen.is_tcp() && !scratch.seen.tcp.opens() {
         return Err(Verdict::pass(PassReason::NoFlowNotSyn));
     }
@@ -33,6 +33,9 @@ pub fn new_flow<'t, P: PacketBytes, T: Tables>(
         return Err(refuse::port_unreachable(packet, tables, scratch));
     };
     let real = tables.real(id).ok_or(Verdict::drop(DropReason::BadMapValue))?;
+    if real.service != scratch.service {
+        return Err(Verdict::drop(DropReason::ServiceChanged));
+    }
     // All that could stop the packet comes before the record: a flow that cannot send its first packet is none.
     way(tables, id.hop(), &scratch.seen)?;
     let way_back = client_hop(packet, tables, scratch)?;
@@ -55,13 +58,14 @@ pub fn new_flow<'t, P: PacketBytes, T: Tables>(
 
 /// The service of a tuple: exact port first, then any port.
 #[inline(always)]
-fn match_service<'t, T: Tables>(tables: &'t T, key: &FlowKey) -> Step<&'t Service> {
-    let mut wanted = ServiceKey { addr: key.dst, port: key.dport, proto: key.proto, pad: 0 };
-    if let Some(service) = tables.service(&wanted) {
+fn match_service<'t, T: Tables>(tables: &'t T, scratch: &mut Scratch) -> Step<&'t Service> {
+    let (key, wanted) = (&scratch.seen.key, &mut scratch.service);
+    *wanted = ServiceKey { addr: key.dst, port: key.dport, proto: key.proto, pad: 0 };
+    if let Some(service) = tables.service(wanted) {
         return Ok(service);
     }
     wanted.port = Port::ZERO;
-    tables.service(&wanted).ok_or(Verdict::pass(PassReason::NoService))
+    tables.service(wanted).ok_or(Verdict::pass(PassReason::NoService))
 }
 
 /// The real server for a new flow: the client's template if it has one, else the scheduler's choice.

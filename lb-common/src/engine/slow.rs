@@ -7,7 +7,9 @@
 use super::pair::{self, Pair};
 use super::tables::{InsertError, LoadChange, Table};
 use super::{PacketBytes, Seen, Step, Tables, Verdict, admit, rewrite, tcp_state};
-use crate::abi::{ConnState, DropReason, FlowKey, FlowRef, NextHop, Notice, StickyKey, Tick};
+use crate::abi::{
+    ConnState, DropReason, FlowKey, FlowRef, NextHop, Notice, ServiceKey, StickyKey, Tick,
+};
 use crate::wire::tcp::TcpFlags;
 
 /// A packet on the slow path and room to work on it. Lives in a per-CPU map: the stack has 512 bytes.
@@ -28,6 +30,9 @@ pub struct Scratch {
     pub twin: FlowKey,
     /// The way back that is being learned.
     pub hop: NextHop,
+    /// The service that was found. Its element in the map may be given to another service under our eyes (a map's
+    /// memory is reused at once), so the real server that comes of it must be of this one.
+    pub service: ServiceKey,
     /// The client at the service, where the service is persistent.
     pub client: StickyKey,
 }

@@ -133,6 +133,13 @@ fn cases() -> Vec<Case> {
             syn(world::NAT)
         })
         .and(learned_a_hop),
+        // I-7: the element of the service that was looked up has become another service's meanwhile.
+        drop(DropReason::ServiceChanged, |bed| {
+            let others = bed.service_mut(world::TWIN).slots_at;
+            let service = bed.service_mut(world::NAT);
+            (service.slots_at, service.slots_len) = (others, 1);
+            syn(world::NAT)
+        }),
         drop(DropReason::TruncatedRewrite, |bed| {
             bed.establish((CLIENT, 40_000), world::NAT).up(Flags::ACK, b"")
         }),
