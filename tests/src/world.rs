@@ -9,7 +9,7 @@ use lb_common::abi::{
 use lb_common::host::HostTables;
 use lb_common::wire::{Addr4, Mac, Port};
 
-use crate::packets::End;
+use crate::packets::{self, End};
 
 /// The virtual address of all services.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 64, 1, 2);
@@ -81,7 +81,7 @@ impl World {
             slots: Vec::new(),
             locals: vec![Addr4::from(LOCAL)],
             ports: (0..64).map(|n| 20_000 + n * 7 % 64).collect(),
-            iface: Iface { mtu: 1500, flags: 0, pad: 0 },
+            iface: Iface { mac: Mac(packets::OUR_MAC), mtu: 1500, flags: 0, pad: [0; 3] },
         };
         for (state, ticks) in world.config.timeouts.by_state.iter_mut().enumerate() {
             *ticks = Timeouts::IPVS_SECONDS[state] * 4;

@@ -61,12 +61,24 @@ pub struct LastHopKey {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
 pub struct Iface {
+    /// Its own address; all zero where it has none.
+    pub mac: Mac,
     /// Largest IP packet in bytes.
     pub mtu: u16,
     /// [`NextHop::TX`] or 0: copied to the hops learned on this interface.
     pub flags: u8,
     /// 0.
-    pub pad: u8,
+    pub pad: [u8; 3],
+}
+
+impl Iface {
+    /// Whether a frame for `dst` is for this host: its own address, or a virtual router's (RFC 5798, 7.3), which
+    /// keepalived's `use_vmac` answers for.
+    #[inline(always)]
+    pub fn answers_to(&self, dst: Mac) -> bool {
+        let virtual_router = matches!(dst.0, [0, 0, 0x5e, 0, 1, _]);
+        dst == self.mac || self.mac == Mac::default() || virtual_router
+    }
 }
 
 const _: () = assert!(size_of::<NextHop>() == 24 && size_of::<LastHopKey>() == 12);

@@ -55,6 +55,7 @@ reasons! {
     BadIpv4 = 7, "bad_ipv4", "the IPv4 header contradicts itself or the frame: version, header length or total length";
     NoService = 8, "no_service", "no virtual server has this address, port and protocol, and no flow has this tuple";
     NoFlowNotSyn = 9, "no_flow_not_syn", "a TCP segment for a virtual server that belongs to no flow and is no SYN; the host answers with a reset, as under IPVS";
+    NotOurMac = 10, "not_our_mac", "a new connection in a frame for another machine's address, which a bridge or a promiscuous port brought here";
 }
 
 reasons! {

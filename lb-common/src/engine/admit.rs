@@ -24,6 +24,11 @@ pub fn new_flow<'t, P: PacketBytes, T: Tables>(
     if scratch.seen.is_tcp() && !scratch.seen.tcp.opens() {
         return Err(Verdict::pass(PassReason::NoFlowNotSyn));
     }
+    let eth: &Ethernet = packet.at(0).ok_or(Verdict::pass(PassReason::Truncated))?;
+    let iface = tables.iface(scratch.ifindex).ok_or(Verdict::drop(DropReason::BadMapValue))?;
+    if !iface.answers_to(eth.dst()) {
+        return Err(Verdict::pass(PassReason::NotOurMac));
+    }
     let config = tables.config().ok_or(Verdict::drop(DropReason::BadMapValue))?;
     // Signed: "below zero" for the moment that another CPU has counted an end before the beginning.
     if tables.add_gauge(Gauge::Flows, 0).cast_signed() >= config.flow_limit.cast_signed() {

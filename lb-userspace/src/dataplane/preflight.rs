@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{FsType, statfs};
 
+use lb_common::wire::Mac;
+
 use super::error::LoadError;
 
 /// What `node` knows of one interface.
@@ -14,6 +16,8 @@ pub struct InterfaceFacts {
     pub name: String,
     pub ifindex: u32,
     pub mtu: u32,
+    /// All zero: no Ethernet.
+    pub mac: Mac,
     /// Administratively up (`IFF_UP`).
     pub up: bool,
     /// As `ethtool -i` says; empty where there is none.

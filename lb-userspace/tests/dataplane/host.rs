@@ -78,6 +78,8 @@ impl Host {
                 mtu: number(&link["mtu"]).unwrap(),
                 up: link["flags"].as_array().unwrap().iter().any(|flag| flag == "UP"),
                 driver: link["linkinfo"]["info_kind"].as_str().unwrap_or_default().into(),
+                // What the program makes of it is the engine's business.
+                mac: lb_common::wire::Mac::default(),
                 lro: false,
                 xdp_prog_id: number(&link["xdp"]["prog"]["id"]),
                 // XDP_ATTACHED_SKB

@@ -260,8 +260,7 @@ fn port_0_in_a_packet_is_a_port_like_any_other() {
     assert!(REALS.contains(&exact.real), "the exact port comes first: {exact:?}");
 }
 
-// P-78, P-79: byte for byte; frames for other unicast addresses do not reach the program but in promiscuous mode, and
-// group frames are told by their address.
+// P-78, P-79: byte for byte.
 #[test]
 fn what_is_not_for_a_virtual_server_is_left_untouched() {
     let bed = Bed::new(64);
@@ -279,6 +278,7 @@ fn what_is_not_for_a_virtual_server_is_left_untouched() {
     let elsewhere =
         packets::tcp((CLIENT, 40_000), (Ipv4Addr::new(10, 64, 1, 3), world::NAT), Flags::SYN, b"");
     let cases = [
+        ("another machine's", to([2, 0, 0, 0, 0, 0x77]), PassReason::NotOurMac),
         ("ARP", with_type(0x0806), PassReason::NotIpv4),
         ("LLDP", with_type(0x88cc), PassReason::NotIpv4),
         ("IPv6", with_type(0x86dd), PassReason::NotIpv4),
@@ -297,6 +297,15 @@ fn what_is_not_for_a_virtual_server_is_left_untouched() {
         right.raise(reason.name());
     }
     assert_eq!(Counts::of(&bed), right);
+}
+
+// P-79: keepalived's use_vmac has the virtual address answered for by a virtual router's Ethernet address.
+#[test]
+fn a_virtual_routers_address_is_ours() {
+    let bed = Bed::new(64);
+    let mut syn = packets::tcp((CLIENT, 40_000), (VIP, world::NAT), Flags::SYN, b"");
+    syn[..6].copy_from_slice(&[0, 0, 0x5e, 0, 1, 51]);
+    assert!(bed.send(&syn).left());
 }
 
 // P-80

@@ -107,6 +107,8 @@ fn cases() -> Vec<Case> {
             syn(world::FULL_NAT)
         })
         .and(learned_a_hop),
+        // P-79
+        pass(PassReason::NotOurMac, |_| odd(5, 0x77)),
         drop(DropReason::TupleClash, |bed| {
             bed.establish((CLIENT, 40_000), world::NAT);
             syn(world::TWIN)

@@ -17,6 +17,7 @@ pub(super) fn interface(link: &Link) -> InterfaceFacts {
         name: link.name.clone(),
         ifindex: link.ifindex,
         mtu: link.mtu,
+        mac: link.mac.unwrap_or_default(),
         up: link.enabled,
         driver: host::driver_name(&link.name).unwrap_or_default(),
         lro: host::lro_enabled(&link.name).unwrap_or(false),
