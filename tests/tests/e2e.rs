@@ -31,7 +31,7 @@ scenarios! {
     persistence: a_client_stays, a_client_is_free_after_the_timeout, granularity_binds_a_network, udp_clients_stay_too;
     port_reuse: nat_does_not_stall, fullnat_does_not_stall;
     refusal: a_bad_reload_changes_nothing, a_bad_start_attaches_nothing, a_missing_interface_is_named,
-        nat_on_one_arm_is_refused, a_foreign_program_stays, a_socket_that_cannot_be_made_leaves_nothing,
+        nat_on_one_arm_is_refused, a_refused_start_leaves_a_living_data_path, a_foreign_program_stays, a_socket_that_cannot_be_made_leaves_nothing,
         a_second_daemon_is_refused;
     scheduling: rr_gives_halves, wrr_follows_weights, sh_binds_a_client_to_a_server,
         dh_binds_a_virtual_address_to_a_server, lc_fills_the_emptier_server, wlc_follows_weights, weight_0_quiesces,

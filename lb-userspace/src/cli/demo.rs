@@ -4,6 +4,7 @@
 //! it ends, Ctrl-C included. It fails if anything is not as it says.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -233,7 +234,8 @@ impl Show {
     /// A step that is done.
     fn step(&mut self, text: &str) {
         self.number += 1;
-        println!("[{:6.2} s] {:2}. {text}", self.start.elapsed().as_secs_f64(), self.number);
+        let passed = self.start.elapsed().as_secs_f64();
+        print_line(&format!("[{passed:6.2} s] {:2}. {text}", self.number));
     }
 
     fn answers(answers: &[Answer]) {
@@ -257,8 +259,13 @@ impl Show {
 /// Text that belongs to the step before it.
 fn show_text(text: &str) {
     for line in text.lines() {
-        println!("              {line}");
+        print_line(&format!("              {line}"));
     }
+}
+
+/// A reader that left early, such as `head`, ends the show but not the demonstration.
+fn print_line(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 #[cfg(test)]

@@ -128,6 +128,8 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
     let (node_events, node_changes) = mpsc::channel(QUEUE);
     let (hop_events, hop_changes) = mpsc::channel(QUEUE);
     let node = Node::start(node_events).await?;
+    // What a configuration is refused for is found before an interface, or a data path that lives, is touched.
+    trial(args, &model)?;
     let dataplane = load::open(OBJECT, &load_options(args, &node))?;
     for notice in dataplane.notices() {
         tracing::warn!("{notice}");
@@ -198,6 +200,21 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
     let _ = serving.await;
     node.stop().await;
     outcome
+}
+
+/// Whether a configuration could be put in force here, on tables that hold nothing yet.
+fn trial(args: &RunArgs, model: &model::Config) -> Result<(), StartError> {
+    let host = Host {
+        interfaces: args.interfaces().len(),
+        ticks_per_1024_s: NonZeroU32::MIN,
+        flow_limit: args.flows,
+        icmp_per_tick: ICMP_PER_TICK,
+        seed: 0,
+    };
+    let mut state = State::new(host, facts::host_ports()?);
+    crate::control::configure(&mut state, model.clone(), std::time::Instant::now())
+        .map(drop)
+        .map_err(StartError::Refused)
 }
 
 fn load_options(args: &RunArgs, node: &Node) -> load::Options {

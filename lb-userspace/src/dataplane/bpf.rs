@@ -1,5 +1,6 @@
 //! The data path in the kernel: operations on pinned maps, and what they hold.
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -49,6 +50,9 @@ pub struct BpfDataplane {
     mode: Mode,
     attached: Vec<Attachment>,
     notices: Vec<Notice>,
+    /// Programs of earlier daemons that this one replaced: the kernel tells nobody that a link has another program
+    /// now, so those who follow the interfaces may still name them.
+    replaced: HashSet<u32>,
     _lock: InstanceLock,
 }
 
@@ -61,7 +65,13 @@ impl BpfDataplane {
         lock: InstanceLock,
     ) -> Self {
         let (maps, clock, expire) = tables;
-        Self { pins, maps, clock, expire: Arc::new(expire), mode, attached, notices, _lock: lock }
+        let (expire, replaced) = (Arc::new(expire), HashSet::new());
+        Self { pins, maps, clock, expire, mode, attached, notices, replaced, _lock: lock }
+    }
+
+    /// Remembers the programs that were on the links before.
+    pub(super) fn replacing(self, replaced: HashSet<u32>) -> Self {
+        Self { replaced, ..self }
     }
 
     /// Puts the program back where somebody took it off, or where an interface was deleted and made again; replaces
@@ -75,7 +85,8 @@ impl BpfDataplane {
         if present.is_empty() {
             return Ok(Vec::new());
         }
-        let ours = attached_programs(self.pins.root());
+        let mut ours = attached_programs(self.pins.root());
+        ours.extend(&self.replaced);
         let wanted = preflight::interfaces(&present, there, self.mode, |id| ours.contains(&id))?;
         for facts in &wanted {
             self.maps.put_interface(facts)?;

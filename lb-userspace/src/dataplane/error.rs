@@ -32,7 +32,7 @@ pub enum LoadError {
     Mtu { name: String, mtu: u32, driver: String, limit: u32 },
 
     #[error(
-        "interface `{name}` already runs XDP program {program}, which is not xlb's; \
+        "interface `{name}` already runs XDP program {program}, which is not this instance's; \
          hint: `bpftool prog show id {program}` tells what it is, `ip link set dev {name} xdp off` removes it"
     )]
     ForeignProgram { name: String, program: u32 },

@@ -71,7 +71,7 @@ pub fn open(object: &[u8], options: &Options) -> Result<BpfDataplane, LoadError>
     let created = Created::begin(&options.pin_dir)?;
     let dataplane = start(object, options, &interfaces, lock)?;
     created.keep();
-    Ok(dataplane)
+    Ok(dataplane.replacing(ours))
 }
 
 fn start(

@@ -98,8 +98,14 @@ impl Daemon {
 
     /// Starts it without waiting: for starts that must fail.
     pub fn spawn(&self) -> Result<Process, LabError> {
+        let interfaces: Vec<&str> = self.spec.interfaces.iter().map(String::as_str).collect();
+        self.spawn_on(&interfaces)
+    }
+
+    /// The same on other interfaces than it was prepared for.
+    pub fn spawn_on(&self, interfaces: &[&str]) -> Result<Process, LabError> {
         let mut command = self.director.command(&self.spec.binary);
-        command.arg("run").args(["--iface", &self.spec.interfaces.join(",")]);
+        command.arg("run").args(["--iface", &interfaces.join(",")]);
         command.arg("--config").arg(&self.config);
         command.args(["--mode", &self.spec.mode, "--flows", &self.spec.flows.to_string()]);
         self.add_instance(&mut command);

@@ -62,6 +62,20 @@ pub fn nat_on_one_arm_is_refused() -> anyhow::Result<()> {
     start_must_fail(&bed, &Service::new("NAT").text(), 2, "NAT")
 }
 
+/// A start that is refused, here for want of the second interface, takes nothing from a data path that a dead daemon
+/// left. // K-27
+pub fn a_refused_start_leaves_a_living_data_path() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    let mut daemon = bed.start(SAMPLE)?;
+    ask(&bed.client()?, client_address(0), VIP)?;
+    daemon.kill()?;
+    let mut process = daemon.spawn_on(&["eth0"])?;
+    let code = process.exit_code(START_LIMIT)?;
+    ensure!(code == Some(2) && process.log().contains("NAT"), "{code:?}: {}", process.log());
+    ask(&bed.client()?, client_address(1), VIP)?;
+    Ok(())
+}
+
 /// Another program on the interface: refused, and that program stays. // K-24
 pub fn a_foreign_program_stays() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;

@@ -1,9 +1,10 @@
 //! What the admin socket's callers get.
 
-use crate::api::{Answer, Ask, Planned, RefusalKind, Reply, Request, Version};
-use crate::cli::run::owner::Owner;
+use std::path::Path;
 
-use super::{report, rows};
+use super::owner::Owner;
+use super::{report, rows, trial};
+use crate::api::{Answer, Ask, Planned, Refusal, RefusalKind, Reply, Request, Version};
 
 /// Answers one request. Nobody may be listening any more, which is no error.
 pub(super) async fn answer(owner: &mut Owner, ask: Ask) {
@@ -13,14 +14,13 @@ pub(super) async fn answer(owner: &mut Owner, ask: Ask) {
         Request::Conns(_) => Reply::Rows(rows::start(owner.reader.clone())),
         Request::Reload => match owner.reload().await {
             Ok(reloaded) => Reply::One(Answer::Reload(reloaded)),
-            Err(refusal) => Reply::One(Answer::Refused(refusal)),
+            Err(refusal) => {
+                tracing::error!("reload refused: {}", refusal.message.trim_end());
+                Reply::One(Answer::Refused(refusal))
+            }
         },
-        Request::Plan { path } => match owner.read(Some(&path)) {
-            Ok((model, diagnostics)) => Reply::One(Answer::Plan(Planned {
-                generation: owner.state.generation(),
-                changes: owner.changes_to(&model),
-                diagnostics,
-            })),
+        Request::Plan { path } => match plan(owner, &path) {
+            Ok(planned) => Reply::One(Answer::Plan(planned)),
             Err(refusal) => Reply::One(Answer::Refused(refusal)),
         },
         Request::Version => Reply::One(Answer::Version(Version {
@@ -30,6 +30,15 @@ pub(super) async fn answer(owner: &mut Owner, ask: Ask) {
         })),
     };
     let _ = ask.reply.send(reply);
+}
+
+/// What a reload would change, or why it would be refused.
+fn plan(owner: &Owner, path: &Path) -> Result<Planned, Refusal> {
+    let (model, diagnostics) = owner.read(Some(path))?;
+    trial(&owner.args, &model)
+        .map_err(|error| Refusal::new(RefusalKind::Configuration, error.to_string()))?;
+    let changes = owner.changes_to(&model);
+    Ok(Planned { generation: owner.state.generation(), changes, diagnostics })
 }
 
 fn of<E: std::fmt::Display>(outcome: Result<Answer, E>) -> Reply {

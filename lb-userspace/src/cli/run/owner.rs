@@ -86,7 +86,9 @@ impl Owner {
         let effects = control::configure(&mut self.state, model, Instant::now())
             .map_err(StartError::Refused)?;
         self.carry_out(effects);
-        self.warn_of_foreign_locals();
+        if let Some(warning) = self.foreign_locals() {
+            tracing::warn!("{warning}");
+        }
         if self.state.unapplied() > 0 {
             return Err(StartError::Unapplied);
         }
@@ -94,7 +96,7 @@ impl Owner {
     }
 
     /// A full-NAT source that this host does not have gets no answers: nobody tells the real servers where it is.
-    fn warn_of_foreign_locals(&self) {
+    fn foreign_locals(&self) -> Option<String> {
         let own: HashSet<Ipv4Addr> =
             self.node.addresses().into_iter().map(|address| address.address).collect();
         let locals = self.state.mirror().locals.values().flatten();
@@ -103,13 +105,13 @@ impl Owner {
             .filter(|local| !own.contains(local))
             .map(|local| local.to_string())
             .collect();
-        if !foreign.is_empty() {
-            tracing::warn!(
+        (!foreign.is_empty()).then(|| {
+            format!(
                 "no interface has the full-NAT source addresses {}: unless something else leads them here, \
                  real servers' answers will not arrive",
                 foreign.join(", ")
-            );
-        }
+            )
+        })
     }
 
     /// Asks for the next hops of real servers that are new in `model`, so that the first packet finds them.
@@ -131,7 +133,7 @@ impl Owner {
 
     /// Reads the file again and puts it in force, or leaves everything as it is.
     pub(super) async fn reload(&mut self) -> Result<Reloaded, Refusal> {
-        let (model, diagnostics) = self.read(None)?;
+        let (model, mut diagnostics) = self.read(None)?;
         let changes = diff::between(self.state.model(), &model);
         self.resolve(&model).await;
         let generation = self.state.generation();
@@ -149,7 +151,10 @@ impl Owner {
         };
         self.carry_out(effects);
         self.retired.retain(|key, _| self.state.mirror().services.contains_key(key));
-        self.warn_of_foreign_locals();
+        if let Some(warning) = self.foreign_locals() {
+            tracing::warn!("{warning}");
+            diagnostics = format!("{diagnostics}warning: {warning}\n");
+        }
         if self.state.unapplied() > 0 {
             return Err(Refusal::new(
                 RefusalKind::Failed,
