@@ -7,19 +7,30 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::abi::{
-    Config, ConnState, Flow, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load, NextHop,
-    Notice, REASON_SLOTS, Real, RealCounters, RealId, Service, ServiceId, ServiceKey, Sticky,
-    StickyKey, Tick, limits,
+    Budget, Config, ConnState, Flow, FlowKey, FlowRef, Gauge, HeldHead, HopId, Iface, LastHopKey,
+    Load, NextHop, Notice, REASON_SLOTS, Real, RealCounters, RealId, Service, ServiceId,
+    ServiceKey, Sticky, StickyKey, Tick, limits,
 };
 use crate::engine::tables::{InsertError, LoadChange, Table};
 use crate::engine::{PacketBytes, Scratch, Tables, Verdict, walk};
 use crate::wire::{Addr4, Wire};
 
 /// A frame in a vector, with room in front as XDP has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
     /// The bytes from the Ethernet header on.
     pub bytes: Vec<u8>,
+    /// Whether somebody takes it when it is handed over.
+    pub may_wait: bool,
+    /// With what it was handed over.
+    pub held: Cell<Option<HeldHead>>,
+}
+
+impl Frame {
+    /// A frame that nobody would hold.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, ..Self::default() }
+    }
 }
 
 impl PacketBytes for Frame {
@@ -48,6 +59,13 @@ impl PacketBytes for Frame {
         let fits = len <= self.bytes.len();
         self.bytes.truncate(len);
         fits
+    }
+
+    fn hand_over(&self, head: &HeldHead) -> bool {
+        if self.may_wait {
+            self.held.set(Some(*head));
+        }
+        self.may_wait
     }
 }
 
@@ -113,7 +131,7 @@ pub struct HostTables {
     gauges: RefCell<[u32; Gauge::COUNT as usize]>,
     reasons: RefCell<Vec<u64>>,
     counters: RefCell<BTreeMap<RealId, RealCounters>>,
-    icmp_left: Cell<u32>,
+    budgets: [Cell<u32>; Budget::COUNT as usize],
     empty_hop: NextHop,
 }
 
@@ -126,7 +144,7 @@ impl HostTables {
             scratch: RefCell::default(),
             flows: RefCell::new(FlowTable { capacity: entries, ..FlowTable::default() }),
             half_open: RefCell::new(FlowTable { capacity: 131_072, ..FlowTable::default() }),
-            config: Config { flow_limit: flows, icmp_per_tick: u32::MAX, ..Config::default() },
+            config: Config { flow_limit: flows, ..Config::default() },
             services: HashMap::new(),
             slots: Vec::new(),
             reals: BTreeMap::new(),
@@ -141,7 +159,7 @@ impl HostTables {
             gauges: RefCell::default(),
             reasons: RefCell::new(vec![0; REASON_SLOTS as usize]),
             counters: RefCell::default(),
-            icmp_left: Cell::new(u32::MAX),
+            budgets: [const { Cell::new(u32::MAX) }; Budget::COUNT as usize],
             empty_hop: NextHop::default(),
         }
     }
@@ -160,9 +178,9 @@ impl HostTables {
         self.now.set(now);
     }
 
-    /// How many ICMP errors may still be sent.
-    pub fn allow_icmp(&self, errors: u32) {
-        self.icmp_left.set(errors);
+    /// How often a thing may still be done.
+    pub fn allow(&self, budget: Budget, times: u32) {
+        self.budgets[budget as usize].set(times);
     }
 
     /// Writes an element of NEXT_HOPS.
@@ -372,9 +390,10 @@ impl Tables for HostTables {
         self.reasons.borrow_mut()[notice.slot() as usize] += 1;
     }
 
-    fn take_icmp(&self, _now: Tick) -> bool {
-        let left = self.icmp_left.get();
-        self.icmp_left.set(left.saturating_sub(1));
+    fn take(&self, budget: Budget, _now: Tick) -> bool {
+        let budget = &self.budgets[budget as usize];
+        let left = budget.get();
+        budget.set(left.saturating_sub(1));
         left > 0
     }
 }

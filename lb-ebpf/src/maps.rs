@@ -2,11 +2,12 @@
 //!
 //! Sizes of the flow tables and of STICKY4 are defaults; the daemon sets them at load.
 
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray, PerfEventArray};
 use lb_common::abi::{
-    Config, Flow, FlowKey, Gauge, IcmpBudget, Iface, LastHopKey, Load, NextHop, REASON_SLOTS, Real,
-    RealCounters, Service, ServiceKey, Sticky, StickyKey, limits,
+    Budget, Config, Flow, FlowKey, Gauge, HeldHead, Iface, LastHopKey, Load, NextHop, REASON_SLOTS,
+    Real, RealCounters, Retired, Service, ServiceKey, Spent, Sticky, StickyKey, limits,
 };
 use lb_common::engine::Scratch;
 use lb_common::wire::Addr4;
@@ -42,7 +43,10 @@ pub static CONFIG: Array<Config> = Array::pinned(1, 0);
 #[map]
 pub static GAUGES: Array<u32> = Array::pinned(Gauge::COUNT, 0);
 #[map]
-pub static ICMP_BUDGET: PerCpuArray<IcmpBudget> = PerCpuArray::pinned(1, 0);
+pub static BUDGETS: PerCpuArray<Spent> = PerCpuArray::pinned(Budget::COUNT, 0);
+/// Not pinned: its buffers end with the daemon that opened them.
+#[map]
+pub static HELD: PerfEventArray<HeldHead> = PerfEventArray::new(0);
 /// Room for the slow path; not pinned, of no meaning between packets.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -50,6 +54,9 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 pub static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_SLOTS, 0);
 #[map]
 pub static COUNT_REAL: PerCpuArray<RealCounters> = PerCpuArray::pinned(limits::REALS, 0);
+#[map]
+pub static COUNT_RETIRED: HashMap<ServiceKey, Retired> =
+    HashMap::pinned(limits::SERVICES, BPF_F_NO_PREALLOC);
 #[map]
 pub static IFACES: HashMap<u32, Iface> = HashMap::pinned(limits::IFACES, 0);
 #[map]

@@ -1,9 +1,15 @@
 //! An XDP frame as the engine's `PacketBytes`.
 
-use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
+use aya_ebpf::bindings::BPF_F_CURRENT_CPU;
+use aya_ebpf::helpers::generated::{
+    bpf_perf_event_output, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+};
 use aya_ebpf::programs::XdpContext;
+use lb_common::abi::{HeldHead, LAST_TRY};
 use lb_common::engine::PacketBytes;
 use lb_common::wire::Wire;
+
+use crate::maps;
 
 /// The frame between `data` and `data_end`, read from the context once: its pointers change only where the
 /// frame is resized, and then they are read again.
@@ -25,6 +31,15 @@ impl Frame {
     fn reload(&mut self) {
         self.start = self.ctx.data();
         self.end = self.ctx.data_end();
+    }
+
+    /// Whether the daemon gave it back for the last time.
+    #[inline(always)]
+    fn is_last_try(&self) -> bool {
+        let metadata = self.ctx.metadata();
+        // SAFETY: the four bytes lie between `data_meta` and `data`; metadata is a multiple of four bytes long.
+        metadata + size_of::<u32>() <= self.ctx.data()
+            && unsafe { *(metadata as *const u32) } == LAST_TRY
     }
 }
 
@@ -69,5 +84,22 @@ impl PacketBytes for Frame {
         let done = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -surplus) } == 0;
         self.reload();
         done
+    }
+
+    #[inline(always)]
+    fn hand_over(&self, head: &HeldHead) -> bool {
+        // The upper half tells the helper how much of the frame to append.
+        let flags = u64::from(head.len) << 32 | u64::from(BPF_F_CURRENT_CPU as u32);
+        !self.is_last_try()
+            // SAFETY: context and map are this object's; `head` is readable for its size.
+            && unsafe {
+                bpf_perf_event_output(
+                    self.ctx.ctx.cast(),
+                    (&raw const maps::HELD).cast_mut().cast(),
+                    flags,
+                    core::ptr::from_ref(head).cast_mut().cast(),
+                    size_of::<HeldHead>() as u64,
+                )
+            } == 0
     }
 }

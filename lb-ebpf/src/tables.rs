@@ -4,7 +4,7 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use lb_common::abi::{
-    Config, ConnState, Flow, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load, NextHop,
+    Budget, Config, ConnState, Flow, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load, NextHop,
     Notice, Real, RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick,
 };
 use lb_common::engine::tables::{InsertError, LoadChange, Table};
@@ -244,20 +244,12 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn take_icmp(&self, now: Tick) -> bool {
-        let limit = maps::CONFIG.get(0).map_or(0, |config| config.icmp_per_tick);
-        let Some(budget) = maps::ICMP_BUDGET.get_ptr_mut(0) else {
-            return false;
-        };
+    fn take(&self, budget: Budget, now: Tick) -> bool {
+        let limit = maps::CONFIG.get(0).map_or(0, |config| config.budgets[budget as usize]);
         // SAFETY: a per-CPU element.
-        let budget = unsafe { &mut *budget };
-        if budget.tick != now.0 {
-            budget.tick = now.0;
-            budget.sent = 0;
-        }
-        let allowed = budget.sent < limit;
-        budget.sent += u32::from(allowed);
-        allowed
+        maps::BUDGETS
+            .get_ptr_mut(budget as u32)
+            .is_some_and(|spent| unsafe { (*spent).take(now.0, limit) })
     }
 }
 

@@ -1,13 +1,14 @@
 //! The committed object in the kernel, with a world in its maps, run packet by packet.
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, DevMapHash, HashMap, MapData, PerCpuArray, PerCpuValues};
+use aya::maps::perf::PerfEventArrayBuffer;
+use aya::maps::{Array, DevMapHash, HashMap, MapData, PerCpuArray, PerCpuValues, PerfEventArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
 use lb_common::abi::{
-    Flow, FlowKey, Gauge, Iface, LastHopKey, Load, NextHop, REASON_SLOTS, RealCounters, RealId,
-    Service, ServiceKey, Sticky, StickyKey, limits, map, program,
+    Flow, FlowKey, Gauge, HopId, Iface, LastHopKey, Load, NextHop, REASON_SLOTS, RealCounters,
+    RealId, Service, ServiceKey, Sticky, StickyKey, limits, map, program,
 };
 
 use crate::pins::Pins;
@@ -145,6 +146,19 @@ impl Kernel {
         Ok((result.return_value, out))
     }
 
+    /// Opens the buffers of frames that are handed over, as the daemon does.
+    pub fn take_held(&mut self) -> Result<Vec<PerfEventArrayBuffer<MapData>>> {
+        let held = self.bpf.take_map(map::HELD).context("no such map")?;
+        let mut held = PerfEventArray::try_from(held)?;
+        let cpus = aya::util::online_cpus().map_err(|(_, error)| error)?;
+        cpus.into_iter().map(|cpu| Ok(held.open(cpu, None)?)).collect()
+    }
+
+    /// Changes a next hop.
+    pub fn set_hop(&mut self, id: HopId, hop: NextHop) -> Result<()> {
+        Ok(self.array(map::NEXT_HOPS)?.set(id.0, hop, 0)?)
+    }
+
     /// A flow table's entries, in the order of keys.
     pub fn entries(&mut self, name: &str) -> Result<Vec<(FlowKey, Flow)>> {
         let map: HashMap<_, FlowKey, Flow> = self.hash(name)?;
@@ -166,11 +180,7 @@ impl Kernel {
             PerCpuArray::try_from(self.bpf.map(map::COUNT_REAL).context("no such map")?)?;
         let mut sum = RealCounters::zeroed();
         for count in map.get(&id.0, 0)?.iter() {
-            sum.conns += count.conns;
-            sum.in_packets += count.in_packets;
-            sum.out_packets += count.out_packets;
-            sum.in_bytes += count.in_bytes;
-            sum.out_bytes += count.out_bytes;
+            sum += *count;
         }
         Ok(sum)
     }

@@ -72,7 +72,7 @@ impl World {
                 flow_limit: flows,
                 ports: 64,
                 ticks_per_1024_s: 4_000,
-                icmp_per_tick: 1_000,
+                budgets: [1_000, 1_000],
                 timeouts: Timeouts::default(),
             },
             services: Vec::new(),

@@ -27,7 +27,8 @@ scenarios! {
     laboratory: two_arms_are_wired, plain_routing_loses_no_connection, streams_are_intact, gateways_mark_their_requests, nothing_is_left;
     links: flows_resume_after_down_and_up, a_server_added_again_keeps_its_connections;
     neighbours: the_first_packet_is_not_lost, the_first_connection_does_not_wait, a_changed_address_is_followed,
-        a_changed_client_is_followed, an_emptied_table_loses_nothing;
+        a_changed_client_is_followed, an_emptied_table_loses_nothing, a_packet_waits_for_a_silent_server,
+        a_packet_does_not_wait_for_ever;
     persistence: a_client_stays, a_client_is_free_after_the_timeout, granularity_binds_a_network, udp_clients_stay_too;
     port_reuse: nat_does_not_stall, fullnat_does_not_stall;
     refusal: a_bad_reload_changes_nothing, a_bad_start_attaches_nothing, a_missing_interface_is_named,
@@ -37,7 +38,7 @@ scenarios! {
         dh_binds_a_virtual_address_to_a_server, lc_fills_the_emptier_server, wlc_follows_weights, weight_0_quiesces,
         two_virtual_servers_count_apart;
     survival: a_gigabyte_survives_reloads_and_kills, new_connections_survive_reloads_and_kills,
-        the_next_run_adopts_what_kill_9_left, keep_leaves_the_data_path;
+        the_next_run_adopts_what_kill_9_left, sums_keep_what_removed_servers_counted, keep_leaves_the_data_path;
     tcp: nat_two_arm, fullnat_two_arm, fullnat_one_arm;
     udp: nat_two_arm, fullnat_two_arm, fullnat_one_arm;
 }

@@ -4,7 +4,10 @@
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
 
-use lb_common::abi::{Flow, FlowKey, Tick, map, program};
+use aya::maps::perf::PerfEvent;
+use lb_common::abi::{
+    DropReason, Flow, FlowKey, HeldHead, HopState, NextHop, Notice, Tick, map, program,
+};
 use lb_common::engine::tables::Table;
 use lb_common::engine::{Action, Verdict};
 use lb_common::host::{Frame, HostTables};
@@ -50,7 +53,7 @@ impl Twins {
 
     /// One packet through both; the bytes it became.
     fn send(&mut self, frame: &[u8]) -> (u32, Vec<u8>) {
-        let mut copy = Frame { bytes: frame.to_vec() };
+        let mut copy = Frame::new(frame.to_vec());
         let verdict = self.host.run(&mut copy, world::IFINDEX);
         let (kernel_verdict, kernel_bytes) =
             self.kernel.run(program::XDP, frame).expect("test run");
@@ -233,6 +236,46 @@ fn any_sequence_of_packets_is_the_same_on_host_and_in_kernel() {
             Ok(())
         })
         .expect("both agree");
+}
+
+// K-36
+#[test]
+fn a_frame_without_a_neighbour_is_handed_over_whole() {
+    if !have(&[Capability::Bpf]) {
+        return;
+    }
+    let mut twins = Twins::new(8);
+    let (client, vip) = ((CLIENT, 40_000), (VIP, world::NAT));
+    let frame = packets::tcp(client, vip, Flags::SYN, b"");
+    let hops = twins.world.hops.clone();
+    for (real, hop) in &hops {
+        let unresolved = NextHop { state: HopState::Unresolved as u8, ..*hop };
+        twins.host.set_hop(real.hop(), unresolved);
+        twins.kernel.set_hop(real.hop(), unresolved).expect("writable");
+    }
+    twins.send(&frame);
+    twins.compare();
+    assert_eq!(twins.host.reason(DropReason::NoNeighbour.slot()), 1, "nobody listens");
+
+    let mut buffers = twins.kernel.take_held().expect("buffers");
+    let mut copy = Frame { may_wait: true, ..Frame::new(frame.clone()) };
+    let held = twins.host.run(&mut copy, world::IFINDEX);
+    assert_eq!(held.slot(), Notice::Held.slot());
+    let (verdict, left) = twins.kernel.run(program::XDP, &frame).expect("test run");
+    assert_eq!((verdict, &left), (xdp::DROP, &frame));
+    twins.compare();
+    let mut samples = Vec::new();
+    for buffer in &mut buffers {
+        buffer.for_each(|event| {
+            if let PerfEvent::Sample { head, tail } = event {
+                samples.push([head, tail].concat());
+            }
+        });
+    }
+    let [sample] = &samples[..] else { panic!("{} samples", samples.len()) };
+    let (head, bytes) = sample.split_at(size_of::<HeldHead>());
+    assert_eq!(Some(bytemuck::pod_read_unaligned::<HeldHead>(head)), copy.held.get());
+    assert_eq!(bytes[..frame.len()], frame);
 }
 
 // C-48, C-50: expiry by the program settles the counters of both directions.

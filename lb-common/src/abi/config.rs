@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::ConnState;
+use super::{Budget, ConnState};
 
 /// Timeouts in ticks, indexed by [`ConnState`]. Defaults are IPVS's (`tcp_timeouts`[] in `ip_vs_proto_tcp.c`).
 #[repr(C)]
@@ -41,8 +41,8 @@ pub struct Config {
     pub ports: u32,
     /// Ticks in 1,024 seconds: the length of a tick, for every reader of these maps.
     pub ticks_per_1024_s: u32,
-    /// ICMP errors that one CPU may send in a tick.
-    pub icmp_per_tick: u32,
+    /// How often one CPU may do in a tick what [`Budget`] names.
+    pub budgets: [u32; Budget::COUNT as usize],
     /// Per-state timeouts.
     pub timeouts: Timeouts,
 }

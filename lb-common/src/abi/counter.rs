@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::RealId;
+
 /// An element of COUNT_REAL: what `ipvsadm --stats` shows. Bytes are those of the IP packet.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
@@ -16,6 +18,16 @@ pub struct RealCounters {
     pub in_bytes: u64,
     /// Bytes to clients.
     pub out_bytes: u64,
+}
+
+impl core::ops::AddAssign for RealCounters {
+    fn add_assign(&mut self, more: Self) {
+        self.conns = self.conns.wrapping_add(more.conns);
+        self.in_packets = self.in_packets.wrapping_add(more.in_packets);
+        self.out_packets = self.out_packets.wrapping_add(more.out_packets);
+        self.in_bytes = self.in_bytes.wrapping_add(more.in_bytes);
+        self.out_bytes = self.out_bytes.wrapping_add(more.out_bytes);
+    }
 }
 
 /// Indices of GAUGES: numbers that all CPUs share and only new or ending flows touch.
@@ -35,36 +47,63 @@ impl Gauge {
     pub const COUNT: u32 = 3;
 }
 
-/// The element of `ICMP_BUDGET`: how many ICMP errors this CPU sent in which tick (RFC 1812 section 4.3.2.8).
+/// A value of `COUNT_RETIRED`: what the removed real servers of a service had counted. Written by the daemon only, whole.
+///
+/// Counters move here from COUNT_REAL in two steps that a crash may part: they are added and `moving` names the real
+/// server in one write, then its element of COUNT_REAL is zeroed and `moving` cleared. Whoever finds a name there
+/// zeroes, and adds nothing.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+pub struct Retired {
+    /// The sum.
+    pub sum: RealCounters,
+    /// Whose counters are in `sum` and may still be in COUNT_REAL; [`RealId::NOBODY`]: nobody's.
+    pub moving: RealId,
+    /// 0.
+    pub pad: u32,
+}
+
+impl Default for Retired {
+    fn default() -> Self {
+        Self { sum: RealCounters::default(), moving: RealId::NOBODY, pad: 0 }
+    }
+}
+
+/// What a CPU may do only so often in a tick: indices of BUDGETS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Budget {
+    /// ICMP errors (RFC 1812, 4.3.2.8).
+    Icmp = 0,
+    /// Frames handed to the daemon until their next hop answers.
+    Held = 1,
+}
+
+impl Budget {
+    /// Entries of BUDGETS.
+    pub const COUNT: u32 = 2;
+}
+
+/// An element of BUDGETS.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
-pub struct IcmpBudget {
-    /// The tick that `sent` is of.
+pub struct Spent {
+    /// The tick that `times` is of.
     pub tick: u32,
-    /// Errors sent in it.
-    pub sent: u32,
+    /// How often in it.
+    pub times: u32,
 }
 
-/// Entries of REASONS: pass reasons at their number, drop reasons at 128 + number, notices at 224 + number.
-pub const REASON_SLOTS: u32 = 256;
-
-/// Things worth counting that decide no packet's fate. Entries of REASONS from 224.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Notice {
-    /// STICKY4 was full: a client was scheduled without a template.
-    TemplateTableFull = 0,
-    /// A half-open flow was promoted.
-    Promoted = 1,
-    /// A pair had lost one of its two entries and was repaired.
-    Repaired = 2,
-}
-
-impl Notice {
-    /// Index in REASONS.
+impl Spent {
+    /// Whether it may be done once more in the tick `now`, of `limit` times; counts it if so.
     #[inline(always)]
-    pub const fn slot(self) -> u32 {
-        224 + self as u32
+    pub fn take(&mut self, now: u32, limit: u32) -> bool {
+        if self.tick != now {
+            *self = Self { tick: now, times: 0 };
+        }
+        let allowed = self.times < limit;
+        self.times += u32::from(allowed);
+        allowed
     }
 }
 
@@ -73,5 +112,7 @@ mod pod {
     // SAFETY: `repr(C)`, `bytemuck::Pod`.
     unsafe impl aya::Pod for super::RealCounters {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for super::IcmpBudget {}
+    unsafe impl aya::Pod for super::Retired {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Spent {}
 }

@@ -6,6 +6,7 @@
 mod config;
 mod counter;
 mod flow;
+mod held;
 mod hop;
 mod id;
 mod reason;
@@ -13,18 +14,19 @@ mod service;
 mod state;
 
 pub use config::{Config, TICKS_UNKNOWN, Timeouts};
-pub use counter::{Gauge, IcmpBudget, Notice, REASON_SLOTS, RealCounters};
+pub use counter::{Budget, Gauge, RealCounters, Retired, Spent};
 pub use flow::{Flow, FlowFlags, FlowKey, FlowRef, FlowRewrite};
+pub use held::{HeldHead, LAST_TRY};
 pub use hop::{HopState, Iface, LastHopKey, NextHop};
 pub use id::{HopId, RealId, ServiceId, Tick};
-pub use reason::{DropReason, PassReason};
+pub use reason::{DropReason, Notice, PassReason, REASON_SLOTS};
 pub use service::{
     Load, Method, Real, RealFlags, Scheduler, Service, ServiceFlags, ServiceKey, Sticky, StickyKey,
 };
 pub use state::ConnState;
 
 /// The number of this layout; pins of another layout are never read as if they were of this one.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Capacities that the program's loops and indices rely on; the daemon refuses configurations beyond them.
 pub mod limits {
@@ -48,6 +50,8 @@ pub mod limits {
     pub const PORT_TRIES: u32 = 32;
     /// Keys that one run of the expiry program takes.
     pub const EXPIRE_BATCH: u32 = 8;
+    /// Bytes of the largest frame that is handed to the daemon: kernels before 5.18 run nothing larger again.
+    pub const HELD_FRAME: u32 = 3_072;
 }
 
 /// Names of the maps, which are the names of their pins.
@@ -83,12 +87,17 @@ pub mod map {
     pub const CONFIG: &str = "CONFIG";
     /// [`Gauge`](super::Gauge) → `u32`. ARRAY; written by the programs only.
     pub const GAUGES: &str = "GAUGES";
-    /// `[0]` → [`IcmpBudget`](super::IcmpBudget). PERCPU_ARRAY of one.
-    pub const ICMP_BUDGET: &str = "ICMP_BUDGET";
+    /// [`Budget`](super::Budget) → [`Spent`](super::Spent). PERCPU_ARRAY.
+    pub const BUDGETS: &str = "BUDGETS";
+    /// CPU → perf buffer of the daemon: [`HeldHead`](super::HeldHead) and the frame. `PERF_EVENT_ARRAY`, not pinned:
+    /// without a daemon nobody could send what it holds.
+    pub const HELD: &str = "HELD";
     /// Reason code → `u64` packets. PERCPU_ARRAY; see [`REASON_SLOTS`](super::REASON_SLOTS).
     pub const REASONS: &str = "REASONS";
     /// Real id → [`RealCounters`](super::RealCounters). PERCPU_ARRAY.
     pub const COUNT_REAL: &str = "COUNT_REAL";
+    /// [`ServiceKey`](super::ServiceKey) → [`Retired`](super::Retired). HASH; the daemon's alone, no program looks.
+    pub const COUNT_RETIRED: &str = "COUNT_RETIRED";
     /// Ifindex → [`Iface`](super::Iface): the interfaces of `--iface`. HASH; written by the daemon only.
     pub const IFACES: &str = "IFACES";
     /// Ifindex → ifindex: where frames may leave. DEVMAP_HASH.

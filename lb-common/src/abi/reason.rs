@@ -1,7 +1,10 @@
 //! Why a packet was passed or dropped: numbers, names, sentences, from one list.
 //!
 //! Numbers are public: never reused, never renumbered. Pass means "not ours, the kernel's business"; drop is a
-//! decision against the packet. Index in REASONS: pass at its number, drop at 128 + number.
+//! decision against the packet; a notice counts what decides no packet's fate.
+
+/// Entries of REASONS: pass reasons at their number, drop reasons at 128 + number, notices at 224 + number.
+pub const REASON_SLOTS: u32 = 256;
 
 macro_rules! reasons {
     ($(#[$doc:meta])* $kind:ident at $base:literal: $($name:ident = $number:literal, $metric:literal, $sentence:literal;)*) => {
@@ -76,4 +79,13 @@ reasons! {
     BadMapValue = 13, "bad_map_value", "a map holds a number that this program does not know; another version wrote it?";
     ServiceChanged = 15, "service_changed", "the virtual server was being replaced at the moment this packet looked at it; the client's next try is served";
     TruncatedRewrite = 14, "truncated_rewrite", "the frame ended between the decision and the rewrite; cannot happen, counted all the same";
+}
+
+reasons! {
+    /// Things worth counting that decide no packet's fate.
+    Notice at 224:
+    TemplateTableFull = 0, "template_table_full", "the table of persistence templates was full: a client was scheduled without one";
+    Promoted = 1, "promoted", "a half-open flow was promoted to the flow table";
+    Repaired = 2, "repaired", "a half-open flow had lost one of its two entries to a flood and got it back";
+    Held = 3, "held", "the next hop had no link-layer address yet: the daemon holds the packet until it answers, three seconds at most";
 }

@@ -4,7 +4,7 @@ use super::pair;
 use super::rewrite::{Tuple, way};
 use super::slow::Scratch;
 use super::tables::{InsertError, LoadChange, Table};
-use super::{PacketBytes, Step, Tables, Verdict, refuse, sched, snat, tcp_state};
+use super::{PacketBytes, Step, Tables, Verdict, hold, refuse, sched, snat, tcp_state};
 use crate::abi::{
     ConnState, DropReason, FlowFlags, FlowKey, FlowRef, Gauge, HopId, HopState, LastHopKey, Method,
     NextHop, Notice, PassReason, Real, RealFlags, RealId, Service, ServiceKey, Sticky, StickyKey,
@@ -42,7 +42,8 @@ pub fn new_flow<'t, P: PacketBytes, T: Tables>(
         return Err(Verdict::drop(DropReason::ServiceChanged));
     }
     // All that could stop the packet comes before the record: a flow that cannot send its first packet is none.
-    way(tables, id.hop(), &scratch.seen)?;
+    way(tables, id.hop(), &scratch.seen)
+        .map_err(|verdict| hold::or(verdict, packet, tables, id.hop(), scratch))?;
     let way_back = client_hop(packet, tables, scratch)?;
     begin(service, real, id, way_back, scratch);
     claim(tables, real, scratch)?;

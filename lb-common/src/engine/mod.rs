@@ -11,6 +11,7 @@
 
 pub mod admit;
 pub mod expire;
+pub mod hold;
 pub mod pair;
 pub mod parse;
 pub mod refuse;
@@ -21,7 +22,7 @@ pub mod snat;
 pub mod tables;
 pub mod tcp_state;
 
-use crate::abi::{DropReason, PassReason};
+use crate::abi::{DropReason, HeldHead, Notice, PassReason};
 
 pub use parse::Seen;
 pub use slow::Scratch;
@@ -43,6 +44,9 @@ pub trait PacketBytes {
     fn grow_front(&mut self, bytes: usize) -> bool;
     /// Cuts the frame to `len` bytes. `false`: not possible, nothing done.
     fn truncate(&mut self, len: usize) -> bool;
+    /// Hands a copy of the frame to the daemon, which gives it back once its next hop answers. `false`: nobody takes
+    /// it, or it has been given back for the last time.
+    fn hand_over(&self, head: &HeldHead) -> bool;
 }
 
 /// Where a frame leaves.
@@ -110,6 +114,12 @@ impl Verdict {
         Self::new(Action::Drop, reason.slot(), 0)
     }
 
+    /// A copy of the untouched frame waits in the daemon; this one ends here.
+    #[inline(always)]
+    pub const fn held() -> Self {
+        Self::new(Action::Drop, Notice::Held.slot(), 0)
+    }
+
     /// Dropped for the reason given, and the frame is now the ICMP error that says so; send it.
     #[inline(always)]
     pub const fn answer(reason: DropReason, egress: Egress) -> Self {
@@ -146,6 +156,7 @@ impl core::fmt::Debug for Verdict {
         let reason = match slot {
             0 => "",
             1..128 => PassReason::from_number(slot as u8).map_or("?", PassReason::name),
+            224.. => Notice::from_number((slot - 224) as u8).map_or("?", Notice::name),
             _ => DropReason::from_number((slot - 128) as u8).map_or("?", DropReason::name),
         };
         write!(f, "{:?}({reason}) by {}", self.action(), self.ifindex)
@@ -165,15 +176,10 @@ pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, ifindex: u32)
     let now = tables.now();
     if let Some(entry) = tables.flow(&seen.key)
         && tcp_state::is_quiet(entry.state(), seen.tcp)
+        && let Ok(hop) = rewrite::way(tables, entry.rewrite().hop, &seen)
     {
-        let rewrite = entry.rewrite();
-        return match rewrite::way(tables, rewrite.hop, &seen) {
-            Ok(hop) => {
-                entry.touch(now);
-                rewrite::send(packet, tables, rewrite, hop, &seen, ifindex)
-            }
-            Err(verdict) => verdict,
-        };
+        entry.touch(now);
+        return rewrite::send(packet, tables, entry.rewrite(), hop, &seen, ifindex);
     }
     let walked = tables.with_scratch(|scratch| {
         scratch.begin(&seen, now, ifindex);

@@ -7,7 +7,7 @@
 use super::parse::IP;
 use super::slow::Scratch;
 use super::{Egress, PacketBytes, Tables, Verdict};
-use crate::abi::{DropReason, NextHop};
+use crate::abi::{Budget, DropReason, NextHop};
 use crate::wire::checksum;
 use crate::wire::eth::Ethernet;
 use crate::wire::icmp::IcmpError;
@@ -29,7 +29,7 @@ pub fn port_unreachable<P: PacketBytes, T: Tables>(
     let Some(iface) = tables.iface(scratch.ifindex) else { return quiet };
     let Some(eth) = packet.at::<Ethernet>(0) else { return quiet };
     let (client, ours) = (eth.src(), eth.dst());
-    if !tables.take_icmp(scratch.now) || !packet.grow_front(FRONT) {
+    if !tables.take(Budget::Icmp, scratch.now) || !packet.grow_front(FRONT) {
         return quiet;
     }
     // From here on the old frame is gone, whatever happens.

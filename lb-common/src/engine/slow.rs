@@ -6,7 +6,7 @@
 
 use super::pair::{self, Pair};
 use super::tables::{InsertError, LoadChange, Table};
-use super::{PacketBytes, Seen, Step, Tables, Verdict, admit, rewrite, tcp_state};
+use super::{PacketBytes, Seen, Step, Tables, Verdict, admit, hold, rewrite, tcp_state};
 use crate::abi::{
     ConnState, DropReason, FlowKey, FlowRef, NextHop, Notice, ServiceKey, StickyKey, Tick,
 };
@@ -65,7 +65,8 @@ fn leave<P: PacketBytes, T: Tables>(
 ) -> Step<Verdict> {
     let made = &scratch.pair.request.rewrite;
     let rewrite = found.map_or(made, FlowRef::rewrite);
-    let hop = rewrite::way(tables, rewrite.hop, &scratch.seen)?;
+    let hop = rewrite::way(tables, rewrite.hop, &scratch.seen)
+        .map_err(|verdict| hold::or(verdict, packet, tables, rewrite.hop, scratch))?;
     if let Some(entry) = found {
         entry.touch(scratch.now);
     }

@@ -2,8 +2,8 @@
 
 use super::Scratch;
 use crate::abi::{
-    Config, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load, NextHop, Notice, Real, RealId,
-    Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick,
+    Budget, Config, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load, NextHop, Notice, Real,
+    RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick,
 };
 use crate::abi::{ConnState, Flow};
 use crate::wire::Addr4;
@@ -104,6 +104,6 @@ pub trait Tables {
     fn count_connection(&self, real: RealId);
     /// Something worth counting.
     fn notice(&self, notice: Notice);
-    /// Whether this CPU may send one more ICMP error now; counts it if so.
-    fn take_icmp(&self, now: Tick) -> bool;
+    /// Whether this CPU may do that once more in this tick; counts it if so.
+    fn take(&self, budget: Budget, now: Tick) -> bool;
 }

@@ -12,11 +12,13 @@ mod owner;
 mod report;
 mod rows;
 mod sweeper;
+mod waiting;
 
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use lb_common::abi::Budget;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -36,8 +38,9 @@ use owner::Owner;
 const HALF_OPEN: u32 = 65_536;
 /// Persistence templates.
 const TEMPLATES: u32 = 131_072;
-/// ICMP errors one CPU may send in a tick, which is about a quarter of a second: 1,000 a second (catalogue S-32).
-const ICMP_PER_TICK: u32 = 250;
+/// What one CPU may do in a tick, which is about a quarter of a second: 1,000 ICMP errors a second (catalogue S-32);
+/// as many held frames as a buffer of HELD takes when they are small, while a flood to a dead neighbour costs little.
+const BUDGETS: [u32; Budget::COUNT as usize] = [250, 64];
 /// How long the start waits for neighbours that do not answer.
 const NEIGHBOURS: Duration = Duration::from_millis(1500);
 /// Messages that may wait for the owner, of each kind.
@@ -130,7 +133,7 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
     let node = Node::start(node_events).await?;
     // What a configuration is refused for is found before an interface, or a data path that lives, is touched.
     trial(args, &model)?;
-    let dataplane = load::open(OBJECT, &load_options(args, &node))?;
+    let mut dataplane = load::open(OBJECT, &load_options(args, &node))?;
     for notice in dataplane.notices() {
         tracing::warn!("{notice}");
     }
@@ -148,7 +151,7 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
         interfaces: args.interfaces().len(),
         ticks_per_1024_s: ticks,
         flow_limit: capacity.flows,
-        icmp_per_tick: ICMP_PER_TICK,
+        budgets: BUDGETS,
         seed: seed(),
     };
     let mut state = State::new(host, facts::host_ports()?);
@@ -176,6 +179,10 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
     };
     let sweeps = sweeper::start(dataplane.reaper(), stop.clone());
 
+    let (buffers, sender) =
+        dataplane.take_holding().map(|holding| (holding.buffers, holding.sender)).unzip();
+    let held = waiting::read(buffers.unwrap_or_default(), &stop).map_err(StartError::Runtime)?;
+
     let owner = Owner::new(owner::Parts {
         args: args.clone(),
         state,
@@ -184,12 +191,14 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
         dataplane,
         node: node.clone(),
         keeper,
+        sender,
     });
     let inputs = events::Inputs {
         node: node_changes,
         hops: hop_changes,
         checks: check_results,
         sweeps,
+        held,
         requests,
         signals,
     };
@@ -208,7 +217,7 @@ fn trial(args: &RunArgs, model: &model::Config) -> Result<(), StartError> {
         interfaces: args.interfaces().len(),
         ticks_per_1024_s: NonZeroU32::MIN,
         flow_limit: args.flows,
-        icmp_per_tick: ICMP_PER_TICK,
+        budgets: BUDGETS,
         seed: 0,
     };
     let mut state = State::new(host, facts::host_ports()?);

@@ -127,7 +127,7 @@ fn config(inputs: &Inputs<'_>) -> Config {
         // As it is while nothing needs them.
         ports: inputs.mirror.config.ports,
         ticks_per_1024_s: host.ticks_per_1024_s.get(),
-        icmp_per_tick: host.icmp_per_tick,
+        budgets: host.budgets,
         timeouts: timeouts(&inputs.model.globals, host),
     }
 }

@@ -72,7 +72,7 @@ impl Mirror {
             MapOp::RemoveService { key } => {
                 self.services.remove(key);
             }
-            MapOp::ResetReal { .. } => {}
+            MapOp::ResetReal { .. } | MapOp::RetireReal { .. } => {}
             MapOp::PutPorts { ports } => self.ports = Some(ports.clone()),
             MapOp::PutConfig(config) => self.config = **config,
         }

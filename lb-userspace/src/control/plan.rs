@@ -240,14 +240,17 @@ impl Planner<'_> {
         tables.flat_map(|service| self.mirror.table(service)).copied().collect()
     }
 
-    /// Tombstones that nothing refers to: the entry last, so that a crash between leaves a tombstone.
+    /// Tombstones that nothing refers to: their counters first, for the entry says whose they are; the entry last, so
+    /// that a crash between leaves a tombstone.
     fn emptied(&mut self, desired: &Desired, emptied: &BTreeSet<RealId>) {
         if emptied.is_empty() {
             return;
         }
         let wanted: HashSet<RealId> = reals(desired).map(|real| real.id).collect();
         for &id in emptied {
+            let Some(real) = self.mirror.reals.get(&id) else { continue };
             if self.mirror.is_tombstone(id) && !wanted.contains(&id) {
+                self.ops.push(MapOp::RetireReal { id, service: real.service });
                 self.ops.push(MapOp::PutHop { id: id.hop(), hop: NextHop::default() });
                 self.ops.push(MapOp::PutReal { id, real: Real::default() });
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 
-use lb_common::abi::RealId;
+use lb_common::abi::{Budget, RealId};
 
 use super::desired::Skipped;
 use super::error::ControlError;
@@ -27,8 +27,8 @@ pub struct Host {
     pub ticks_per_1024_s: NonZeroU32,
     /// Flows that FLOWS4 may hold.
     pub flow_limit: u32,
-    /// ICMP errors one CPU may send in a tick.
-    pub icmp_per_tick: u32,
+    /// How often one CPU may do in a tick what [`Budget`] names.
+    pub budgets: [u32; Budget::COUNT as usize],
     /// For the order of full-NAT's ports; from the kernel's random numbers.
     pub seed: u64,
 }

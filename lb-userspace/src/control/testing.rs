@@ -25,7 +25,7 @@ pub(super) fn host() -> Host {
         interfaces: 2,
         ticks_per_1024_s: NonZeroU32::new(4000).unwrap(),
         flow_limit: 1000,
-        icmp_per_tick: 10,
+        budgets: [10, 10],
         seed: 1,
     }
 }

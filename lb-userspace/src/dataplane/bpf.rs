@@ -12,6 +12,7 @@ use super::attach::{self, Attachment, attached_programs};
 use super::clock::Clock;
 use super::detach::{Removed, detach};
 use super::error::{LoadError, Notice};
+use super::held::Holding;
 use super::lock::InstanceLock;
 use super::maps::Maps;
 use super::pins::Pins;
@@ -53,6 +54,7 @@ pub struct BpfDataplane {
     /// Programs of earlier daemons that this one replaced: the kernel tells nobody that a link has another program
     /// now, so those who follow the interfaces may still name them.
     replaced: HashSet<u32>,
+    holding: Option<Holding>,
     _lock: InstanceLock,
 }
 
@@ -66,7 +68,18 @@ impl BpfDataplane {
     ) -> Self {
         let (maps, clock, expire) = tables;
         let (expire, replaced) = (Arc::new(expire), HashSet::new());
-        Self { pins, maps, clock, expire, mode, attached, notices, replaced, _lock: lock }
+        let holding = None;
+        Self { pins, maps, clock, expire, mode, attached, notices, replaced, holding, _lock: lock }
+    }
+
+    /// Keeps both ends of the holding of frames until somebody takes them.
+    pub(super) fn holding(self, holding: Option<Holding>) -> Self {
+        Self { holding, ..self }
+    }
+
+    /// Where frames without a next hop arrive and how they are sent on; `None`: they are dropped, or were taken.
+    pub fn take_holding(&mut self) -> Option<Holding> {
+        self.holding.take()
     }
 
     /// Remembers the programs that were on the links before.
@@ -210,6 +223,8 @@ impl Maps {
             + array(self.ports.capacity(), 4)
             + cpus * array(self.reasons.capacity(), 8)
             + cpus * array(self.real_counters.capacity(), 40)
+            // Entries are allocated as they come: the bucket heads alone.
+            + u64::from(self.retired.capacity()) * 16
     }
 
     fn apply_one(&self, op: &MapOp) -> Result<(), TableError> {
@@ -224,12 +239,16 @@ impl Maps {
             }
             // One update: slot table, scheduler and flags change together.
             MapOp::PutService { key, service } => self.services.put(key, service),
-            MapOp::RemoveService { key } => self.services.remove(key).map(drop),
+            MapOp::RemoveService { key } => {
+                self.retired.remove(key)?;
+                self.services.remove(key).map(drop)
+            }
             MapOp::ResetReal { id } => {
                 self.loads.put(&id.0, &Load::default())?;
                 self.half_loads.put(&id.0, &0)?;
                 self.real_counters.reset(id.0)
             }
+            MapOp::RetireReal { id, service } => self.retire(*id, *service),
             MapOp::PutPorts { ports } => {
                 put_run(0, ports, |index, port| self.ports.put(&index, &u32::from(*port)))
             }
@@ -299,6 +318,7 @@ fn name(op: &MapOp) -> &'static str {
         MapOp::PutService { .. } => "put in SERVICES4",
         MapOp::RemoveService { .. } => "remove from SERVICES4",
         MapOp::ResetReal { .. } => "reset of LOADS, HALF_LOADS and COUNT_REAL",
+        MapOp::RetireReal { .. } => "move from COUNT_REAL to COUNT_RETIRED",
         MapOp::PutPorts { .. } => map::PORTS,
         MapOp::PutConfig(_) => map::CONFIG,
     }

@@ -139,6 +139,8 @@ pub enum Notice {
     Detached { interface: String },
     /// An interface was attached afresh because another mode was asked for.
     ModeChanged { interface: String },
+    /// Packets to a next hop without a link-layer address are dropped at once.
+    NothingHeld { why: String },
     /// Pins of an earlier daemon were taken over.
     Adopted { maps: usize },
 }
@@ -174,6 +176,10 @@ impl std::fmt::Display for Notice {
             Self::ModeChanged { interface } => {
                 write!(f, "attached to `{interface}` afresh: another mode was asked for")
             }
+            Self::NothingHeld { why } => write!(
+                f,
+                "packets whose next hop does not answer ARP yet are dropped instead of held: {why}"
+            ),
             Self::Adopted { maps } => write!(f, "took over {maps} pinned maps with their flows"),
         }
     }

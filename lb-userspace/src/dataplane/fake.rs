@@ -68,6 +68,8 @@ impl Fake {
             MapOp::ResetReal { id } => {
                 write(op, LOADS, &mut self.loads, id.0, &[Load::default()])?;
             }
+            // Counters are the program's.
+            MapOp::RetireReal { .. } => {}
             MapOp::PutPorts { ports } => write(op, PORTS, &mut self.ports, 0, ports)?,
             MapOp::PutConfig(config) => self.config = **config,
         }

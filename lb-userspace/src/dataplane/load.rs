@@ -15,6 +15,7 @@ use super::attach::{self, attached_links, attached_programs};
 use super::bpf::BpfDataplane;
 use super::clock::{self, Clock};
 use super::error::{LoadError, Notice};
+use super::held::Holding;
 use super::lock::InstanceLock;
 use super::maps::Maps;
 use super::pins::Pins;
@@ -99,6 +100,7 @@ fn start(
         let ticks_per_1024_s = clock::ticks_per_1024_s(shapes.hz, shift);
         maps.config.put(&0, &Config { layout: LAYOUT, ticks_per_1024_s, ..Config::default() })?;
     }
+    maps.finish_retirements()?;
     for facts in interfaces {
         maps.put_interface(facts)?;
     }
@@ -106,6 +108,10 @@ fn start(
         .fd()
         .and_then(|fd| Ok(fd.try_clone()?))
         .map_err(|cause| LoadError::Program { name: program::XDP, cause: Box::new(cause) })?;
+    let holding = Holding::begin(&mut ebpf, xdp.as_fd());
+    if let Err(why) = &holding {
+        notices.push(Notice::NothingHeld { why: why.to_string() });
+    }
     let attached = attach::attach_all(&pins, xdp.as_fd(), interfaces, options.mode, &mut notices)?;
     maps.keep_interfaces(interfaces)?;
     pin_programs(&mut ebpf, &pins)?;
@@ -116,7 +122,8 @@ fn start(
         .map_err(LoadError::file("open", pins.progs().join("expire")))?;
     let clock = Clock::new(clock, shapes.hz, shift);
     let tables = (maps, clock, expire);
-    Ok(BpfDataplane::new(pins, tables, (options.mode, attached), notices, lock))
+    let dataplane = BpfDataplane::new(pins, tables, (options.mode, attached), notices, lock);
+    Ok(dataplane.holding(holding.ok()))
 }
 
 /// How far the programs shift jiffies. Stamps in adopted maps are in the ticks of whoever wrote them.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use lb_common::abi::{
-    Config, Flow, FlowKey, Gauge, Iface, LastHopKey, Load, NextHop, Real, RealCounters, Service,
-    ServiceKey, Sticky, StickyKey, map,
+    Config, Flow, FlowKey, Gauge, Iface, LastHopKey, Load, NextHop, Real, RealCounters, Retired,
+    Service, ServiceKey, Sticky, StickyKey, map,
 };
 use lb_common::wire::Addr4;
 
@@ -33,6 +33,7 @@ pub struct Maps {
     pub devices: Table<u32, [u32; 2]>,
     pub reasons: PerCpu<u64>,
     pub real_counters: PerCpu<RealCounters>,
+    pub retired: Table<ServiceKey, Retired>,
 }
 
 impl Maps {
@@ -58,6 +59,7 @@ impl Maps {
             devices: Table::open(maps, map::DEVICES)?,
             reasons: PerCpu::open(maps, map::REASONS)?,
             real_counters: PerCpu::open(maps, map::COUNT_REAL)?,
+            retired: Table::open(maps, map::COUNT_RETIRED)?,
         })
     }
 

@@ -10,6 +10,7 @@ pub mod detach;
 pub mod error;
 pub mod fake;
 pub mod faulty;
+pub mod held;
 mod hops;
 pub mod load;
 mod loads;
@@ -20,6 +21,7 @@ pub mod pins;
 pub mod preflight;
 pub mod read;
 pub mod reaper;
+mod retire;
 mod shape;
 mod sys;
 pub mod table;
@@ -47,10 +49,12 @@ pub enum MapOp {
     PutSlots { at: u32, slots: Vec<RealId> },
     /// Inserts or replaces a service, whole.
     PutService { key: ServiceKey, service: Service },
-    /// Removes a service; its flows go on.
+    /// Removes a service and what it keeps of removed real servers; its flows go on.
     RemoveService { key: ServiceKey },
     /// Zeroes LOADS, `HALF_LOADS` and `COUNT_REAL` of an id that is about to be given to another real server.
     ResetReal { id: RealId },
+    /// Moves the counters of a removed real server to those that its service keeps of such.
+    RetireReal { id: RealId, service: ServiceKey },
     /// Writes PORTS from 0 on; `Config::ports` says how many count.
     PutPorts { ports: Vec<u16> },
     /// Writes CONFIG.

@@ -98,6 +98,11 @@ impl Reader {
         reals.iter().map(|real| sum_counters(&self.maps.real_counters, real.0)).collect()
     }
 
+    /// What removed real servers of a service had counted.
+    pub fn retired_counters(&self, service: &ServiceKey) -> Result<RealCounters, TableError> {
+        Ok(self.maps.retired.get(service)?.unwrap_or_default().sum)
+    }
+
     /// Packets for each entry of REASONS.
     pub fn reasons(&self) -> Result<[u64; REASON_SLOTS as usize], TableError> {
         let mut sums = [0; REASON_SLOTS as usize];
@@ -236,14 +241,13 @@ fn count<K: bytemuck::Pod, V: bytemuck::Pod>(table: &Table<K, V>) -> Result<u32,
     Ok(entries)
 }
 
-fn sum_counters(counters: &PerCpu<RealCounters>, index: u32) -> Result<RealCounters, TableError> {
+pub(super) fn sum_counters(
+    counters: &PerCpu<RealCounters>,
+    index: u32,
+) -> Result<RealCounters, TableError> {
     let mut sum = RealCounters::default();
     for one in counters.get(index)? {
-        sum.conns = sum.conns.wrapping_add(one.conns);
-        sum.in_packets = sum.in_packets.wrapping_add(one.in_packets);
-        sum.out_packets = sum.out_packets.wrapping_add(one.out_packets);
-        sum.in_bytes = sum.in_bytes.wrapping_add(one.in_bytes);
-        sum.out_bytes = sum.out_bytes.wrapping_add(one.out_bytes);
+        sum += one;
     }
     Ok(sum)
 }

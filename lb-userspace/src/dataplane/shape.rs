@@ -24,7 +24,7 @@ const SIZED: [&str; 3] = [map::FLOWS4, map::HALF_OPEN4, map::STICKY4];
 const LEAST: u32 = 256;
 
 /// Every map of this layout.
-const NEEDED: [&str; 20] = [
+const NEEDED: [&str; 21] = [
     map::FLOWS4,
     map::HALF_OPEN4,
     map::SERVICES4,
@@ -40,9 +40,10 @@ const NEEDED: [&str; 20] = [
     map::PORTS,
     map::CONFIG,
     map::GAUGES,
-    map::ICMP_BUDGET,
+    map::BUDGETS,
     map::REASONS,
     map::COUNT_REAL,
+    map::COUNT_RETIRED,
     map::IFACES,
     map::DEVICES,
 ];

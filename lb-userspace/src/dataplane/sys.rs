@@ -344,35 +344,132 @@ struct RunAttr {
     pad: u32,
 }
 
+impl RunAttr {
+    /// Once over `input`; what it becomes goes to `output` unless that is empty.
+    fn new(program: BorrowedFd<'_>, input: &[u8], output: &mut [u8]) -> Self {
+        Self {
+            program: number(program),
+            returned: 0,
+            in_len: input.len() as u32,
+            out_len: output.len() as u32,
+            input: input.as_ptr() as u64,
+            output: if output.is_empty() { 0 } else { output.as_mut_ptr() as u64 },
+            repeat: 1,
+            duration: 0,
+            context_in_len: 0,
+            context_out_len: 0,
+            context_in: 0,
+            context_out: 0,
+            flags: 0,
+            cpu: 0,
+            batch: 0,
+            pad: 0,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The buffers it names have the lengths it names and are still there.
+    unsafe fn run(&mut self) -> io::Result<u32> {
+        loop {
+            // SAFETY: the caller's promise; the kernel writes no more than the lengths told.
+            match unsafe { bpf(cmd::PROG_TEST_RUN, self) } {
+                Ok(_) => return Ok(self.returned),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
 /// Runs a program once over `input` (at least 14 bytes: an Ethernet header) and returns what it returned. Where
 /// `output` is not empty it receives the packet as the program left it and must be as long as `input`.
 pub(super) fn run(program: BorrowedFd<'_>, input: &[u8], output: &mut [u8]) -> io::Result<u32> {
-    let mut attr = RunAttr {
-        program: number(program),
-        returned: 0,
-        in_len: input.len() as u32,
-        out_len: output.len() as u32,
-        input: input.as_ptr() as u64,
-        output: if output.is_empty() { 0 } else { output.as_mut_ptr() as u64 },
-        repeat: 1,
-        duration: 0,
-        context_in_len: 0,
-        context_out_len: 0,
-        context_in: 0,
-        context_out: 0,
-        flags: 0,
-        cpu: 0,
-        batch: 0,
-        pad: 0,
+    let mut attr = RunAttr::new(program, input, output);
+    // SAFETY: both buffers have the length told and outlive the call.
+    unsafe { attr.run() }
+}
+
+/// `struct xdp_md`, the context of an XDP program. The first three are offsets from the start of the metadata.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct XdpContext {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
+/// What a program made of a frame.
+pub(super) struct FrameRun {
+    /// `enum xdp_action`.
+    pub(super) returned: u32,
+    pub(super) frame: Vec<u8>,
+}
+
+/// Bytes by which a frame may grow in a run.
+const GROWTH: usize = 128;
+
+/// Runs an XDP program over a frame as if it came in by `ifindex` of this network namespace (kernel 5.15 and later).
+/// `metadata`: a multiple of four bytes, 32 at most.
+pub(super) fn run_frame(
+    program: BorrowedFd<'_>,
+    metadata: &[u8],
+    frame: &[u8],
+    ifindex: u32,
+) -> io::Result<FrameRun> {
+    let input = [metadata, frame].concat();
+    let mut output = vec![0; input.len() + GROWTH];
+    let came_in = XdpContext {
+        data: metadata.len() as u32,
+        data_end: input.len() as u32,
+        ingress_ifindex: ifindex,
+        ..XdpContext::default()
     };
-    loop {
-        // SAFETY: both buffers have the length told; the kernel writes no more than `out_len`.
-        match unsafe { bpf(cmd::PROG_TEST_RUN, &mut attr) } {
-            Ok(_) => return Ok(attr.returned),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
+    let mut left = XdpContext::default();
+    let mut attr = RunAttr::new(program, &input, &mut output);
+    attr.context_in = std::ptr::from_ref(&came_in) as u64;
+    attr.context_in_len = size_of::<XdpContext>() as u32;
+    attr.context_out = std::ptr::from_mut(&mut left) as u64;
+    attr.context_out_len = size_of::<XdpContext>() as u32;
+    // SAFETY: all four have the length told and outlive the call.
+    let returned = unsafe { attr.run() }?;
+    output.truncate(attr.out_len as usize);
+    let frame = output.split_off((left.data as usize).min(output.len()));
+    Ok(FrameRun { returned, frame })
+}
+
+/// A socket that sends whole frames and receives none.
+pub(super) fn packet_socket() -> io::Result<OwnedFd> {
+    // SAFETY: no address is passed. Protocol 0: nothing is received.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
     }
+    // SAFETY: just opened, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends a frame out of an interface; never waits for room in its queue.
+pub(super) fn send_frame(socket: BorrowedFd<'_>, ifindex: u32, frame: &[u8]) -> io::Result<()> {
+    // SAFETY: all-zero bytes are a valid `sockaddr_ll`.
+    let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    to.sll_family = libc::AF_PACKET as u16;
+    to.sll_ifindex = ifindex.cast_signed();
+    // SAFETY: frame and address are readable for the lengths told.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            libc::MSG_DONTWAIT,
+            std::ptr::from_ref(&to).cast(),
+            size_of::<libc::sockaddr_ll>() as u32,
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Time on a clock that no one sets (`CLOCK_MONOTONIC`).

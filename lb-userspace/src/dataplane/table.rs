@@ -176,9 +176,14 @@ impl<V: Pod> PerCpu<V> {
 
     /// Makes the values of all CPUs at `index` zero.
     pub fn reset(&self, index: u32) -> Result<(), TableError> {
-        let zeroes = vec![0_u8; size_of::<V>() * self.cpus];
+        self.put(index, &vec![V::zeroed(); self.cpus])
+    }
+
+    /// Writes the values of all CPUs at `index`: as many as [`get`](Self::get) returns.
+    pub fn put(&self, index: u32, values: &[V]) -> Result<(), TableError> {
+        assert_eq!(values.len(), self.cpus, "a value for each possible CPU");
         // SAFETY: as in `get`.
-        unsafe { sys::update(self.fd.as_fd(), &index.to_ne_bytes(), &zeroes) }
+        unsafe { sys::update(self.fd.as_fd(), &index.to_ne_bytes(), bytemuck::cast_slice(values)) }
             .map_err(|cause| TableError { map: self.name, action: "write", cause })
     }
 }

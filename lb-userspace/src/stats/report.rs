@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use lb_common::abi::{DropReason, PassReason, RealCounters};
+use lb_common::abi::{DropReason, Notice, PassReason, RealCounters};
 use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -35,6 +35,8 @@ pub struct Report {
     pub drops: Tally,
     /// Every [`PassReason`], also at 0.
     pub passes: Tally,
+    /// Every [`Notice`], also at 0.
+    pub notices: Tally,
     pub tables: Tables,
     pub snat: Vec<SnatReport>,
 }
@@ -245,6 +247,11 @@ impl Tally {
         Self(PassReason::ALL.iter().map(|&r| (r.name().to_owned(), count(r))).collect())
     }
 
+    /// Every notice.
+    pub fn of_notices(count: impl Fn(Notice) -> u64) -> Self {
+        Self(Notice::ALL.iter().map(|&n| (n.name().to_owned(), count(n))).collect())
+    }
+
     /// The count of one reason; `None` if it is not listed.
     pub fn get(&self, name: &str) -> Option<u64> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, count)| *count)
@@ -334,6 +341,7 @@ pub(crate) fn sample() -> Report {
         }],
         drops: Tally::of_drops(|_| 0),
         passes: Tally::of_passes(|_| 0),
+        notices: Tally::of_notices(|_| 0),
         tables: Tables { established: Fill { used: 3, capacity: 1 << 20 }, ..Tables::default() },
         snat: vec![SnatReport {
             address: IpAddr::from([192, 168, 1, 2]),

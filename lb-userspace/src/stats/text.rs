@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::abi::{DropReason, PassReason};
+use lb_common::abi::{DropReason, Notice, PassReason};
 
 use super::conn::ConnRow;
 use super::listing::{ListedService, Listing};
@@ -152,9 +152,13 @@ pub fn reasons(out: &mut impl Write, report: &Report) -> io::Result<()> {
         |name: &str| DropReason::ALL.iter().find(|r| r.name() == name).map_or("", |r| r.sentence());
     let passes =
         |name: &str| PassReason::ALL.iter().find(|r| r.name() == name).map_or("", |r| r.sentence());
+    let notices =
+        |name: &str| Notice::ALL.iter().find(|n| n.name() == name).map_or("", |n| n.sentence());
     tally(out, "Dropped", &report.drops, drops)?;
     writeln!(out)?;
-    tally(out, "Left to the kernel", &report.passes, passes)
+    tally(out, "Left to the kernel", &report.passes, passes)?;
+    writeln!(out)?;
+    tally(out, "Noted", &report.notices, notices)
 }
 
 fn tally(

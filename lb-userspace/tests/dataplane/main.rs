@@ -2,6 +2,7 @@
 //! namespace, a mount namespace and a BPF file system of its own, which end with its thread.
 
 mod host;
+mod retire;
 mod start;
 mod sweep;
 mod tables;

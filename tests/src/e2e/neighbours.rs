@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use xlb::lab::{Daemon, Host};
 
-use super::bed::{Bed, client_address};
+use super::bed::{Bed, client_address, number};
 use super::client::{Talk, VIP, ask, ask_udp};
 use super::config::Service;
 
@@ -36,6 +36,58 @@ pub fn the_first_connection_does_not_wait() -> anyhow::Result<()> {
     let start = Instant::now();
     ask(&bed.client()?, client_address(0), VIP)?;
     ensure!(start.elapsed() < Duration::from_millis(900), "answered after {:?}", start.elapsed());
+    Ok(())
+}
+
+/// No real server has ever answered ARP, and one comes up only after the packet: it waits, and is not lost. // K-36
+pub fn a_packet_waits_for_a_silent_server() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    // Routes of the real servers' go with their interfaces, so only their ears are closed.
+    let reals = [bed.lab.real(1)?, bed.lab.real(2)?];
+    for real in reals {
+        real.ip("link set eth0 arp off")?;
+    }
+    forget_neighbours(&bed)?;
+    let daemon = bed.start(&Service::new("NAT").udp().text())?;
+    let client = bed.client()?;
+    let noted = |name: &str| -> anyhow::Result<u64> { number(&daemon.stats()?["notices"][name]) };
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| ask_udp(&client, client_address(0), VIP));
+        let heard = super::watch("the packet is held", || {
+            ensure!(noted("held")? >= 1);
+            Ok(())
+        });
+        let opened = reals[0].ip("link set eth0 arp on");
+        let answer = asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        heard?;
+        opened?;
+        answer
+    })?;
+    ensure!(answer.server == reals[0].name(), "{answer:?}");
+    ensure!(number(&daemon.stats()?["drops"]["no_neighbour"])? == 0);
+    Ok(())
+}
+
+/// Nobody ever answers: the packet is given up after three seconds, and counted as dropped for that. // K-36
+pub fn a_packet_does_not_wait_for_ever() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    for real in [bed.lab.real(1)?, bed.lab.real(2)?] {
+        real.ip("link set eth0 arp off")?;
+    }
+    forget_neighbours(&bed)?;
+    let daemon = bed.start(&Service::new("FNAT").udp().text())?;
+    let client = bed.client()?;
+    let socket = client.enter(|| std::net::UdpSocket::bind((client_address(0), 0)))??;
+    let start = Instant::now();
+    socket.send_to(b"who\n", VIP)?;
+    super::watch("the packet is given up", || {
+        let stats = daemon.stats()?;
+        ensure!(number(&stats["notices"]["held"])? == 1, "{}", stats["notices"]);
+        ensure!(number(&stats["drops"]["no_neighbour"])? == 1, "{}", stats["drops"]);
+        Ok(())
+    })?;
+    let took = start.elapsed();
+    ensure!((Duration::from_secs(3)..Duration::from_secs(6)).contains(&took), "took {took:?}");
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use xlb::lab::Daemon;
 
 use super::bed::{Bed, client_address, number};
 use super::churn::hammer;
-use super::client::{Talk, VIP, ask};
+use super::client::{Talk, VIP, ask, ask_udp};
 use super::config::{SAMPLE, Service};
 
 const GIGABYTE: u64 = 1_000_000_000;
@@ -135,6 +135,41 @@ pub fn the_next_run_adopts_what_kill_9_left() -> anyhow::Result<()> {
     ensure!(daemon.conns()?.iter().any(|flow| flow["state"] == "ESTABLISHED"));
     let after = ask(&client, client_address(1), VIP)?;
     ensure!(after.server == meanwhile.server, "persistence was lost");
+    Ok(())
+}
+
+/// A removed real server's counts stay in its service's sums: while its id waits for its flows to end, after the id is
+/// free, and through `kill -9`. // K-16
+pub fn sums_keep_what_removed_servers_counted() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    let mut daemon = bed.start(&Service::new("NAT").udp().text())?;
+    let client = bed.client()?;
+    for n in 0..8 {
+        ask_udp(&client, client_address(n), VIP)?;
+    }
+    let sums = |daemon: &Daemon| -> anyhow::Result<[u64; 5]> {
+        let service = &daemon.stats()?["services"][0];
+        let names = ["conns", "in_packets", "out_packets", "in_bytes", "out_bytes"];
+        let mut sums = [0; 5];
+        for (sum, name) in sums.iter_mut().zip(names) {
+            *sum = number(&service[name])?;
+        }
+        Ok(sums)
+    };
+    let before = sums(&daemon)?;
+    ensure!(before[0] == 8, "{before:?}");
+    // Flows that would hold the id for five minutes end now.
+    let only_one = Service::new("NAT").udp().weights(&[1]);
+    daemon.reload(&format!("global_defs {{ lvs_timeouts udp 1 }}\n{}", only_one.text()))?;
+    ensure!(sums(&daemon)? == before);
+    super::watch("the removed server's id is free", || {
+        ensure!(daemon.log().contains("is free again"));
+        Ok(())
+    })?;
+    ensure!(sums(&daemon)? == before);
+    daemon.kill()?;
+    daemon.run()?;
+    ensure!(sums(&daemon)? == before);
     Ok(())
 }
 

@@ -4,8 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
 
 use lb_common::abi::{
-    Config, ConnState, Flow, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load, NextHop,
-    Notice, REASON_SLOTS, Real, RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick,
+    Budget, Config, ConnState, Flow, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load,
+    NextHop, Notice, REASON_SLOTS, Real, RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey,
+    Tick,
 };
 use lb_common::engine::tables::{InsertError, LoadChange, Table};
 use lb_common::engine::{Action, PacketBytes, Scratch, Tables, Verdict, expire, walk};
@@ -115,7 +116,7 @@ impl Bed {
 
     /// One packet through the engine.
     pub(crate) fn send(&self, frame: &[u8]) -> Sent {
-        let mut packet = Frame { bytes: frame.to_vec() };
+        let mut packet = Frame::new(frame.to_vec());
         let verdict = self.walk(&mut packet, IFINDEX);
         Sent { verdict, bytes: packet.bytes }
     }
@@ -198,7 +199,7 @@ impl Bed {
 
     /// Offers one batch of keys to the expiry.
     pub(crate) fn expire(&self, keys: &[FlowKey]) -> u32 {
-        expire::run(&Frame { bytes: bytemuck::cast_slice(keys).to_vec() }, self)
+        expire::run(&Frame::new(bytemuck::cast_slice(keys).to_vec()), self)
     }
 
     /// A service of this world, to be changed.
@@ -327,7 +328,7 @@ impl Tables for Bed {
         self.reasons.borrow_mut()[notice.slot() as usize] += 1;
     }
 
-    fn take_icmp(&self, now: Tick) -> bool {
-        self.host.take_icmp(now)
+    fn take(&self, budget: Budget, now: Tick) -> bool {
+        self.host.take(budget, now)
     }
 }

@@ -28,10 +28,7 @@ fn name(slot: usize) -> String {
     let name = match slot {
         0..128 => PassReason::from_number(slot as u8).map(PassReason::name),
         128..224 => DropReason::from_number((slot - 128) as u8).map(DropReason::name),
-        _ => [Notice::TemplateTableFull, Notice::Promoted, Notice::Repaired]
-            .into_iter()
-            .zip(["template_table_full", "promoted", "repaired"])
-            .find_map(|(notice, name)| (notice.slot() as usize == slot).then_some(name)),
+        _ => Notice::from_number((slot - 224) as u8).map(Notice::name),
     };
     name.map_or_else(|| format!("slot {slot} that has no name"), str::to_owned)
 }

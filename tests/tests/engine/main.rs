@@ -7,6 +7,7 @@ mod counts;
 mod expiry;
 mod flags;
 mod handshake;
+mod hold;
 mod packets;
 mod reasons;
 mod schedule;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lb_common::abi::{DropReason, HopId, HopState, NextHop, PassReason, limits};
+use lb_common::abi::{Budget, DropReason, HeldHead, HopId, HopState, NextHop, PassReason, limits};
 use lb_common::engine::tables::{InsertError, Table};
 use lb_common::engine::{Action, PacketBytes};
 use lb_common::host::Frame;
@@ -78,7 +78,7 @@ fn cases() -> Vec<Case> {
         }),
         Case { action: Action::Redirect, ..drop(DropReason::NoUsableReal, |_| syn(world::EMPTY)) },
         drop(DropReason::NoUsableRealQuiet, |bed| {
-            bed.host.allow_icmp(0);
+            bed.host.allow(Budget::Icmp, 0);
             syn(world::EMPTY)
         }),
         drop(DropReason::FlowTableFull, |bed| {
@@ -171,6 +171,10 @@ impl PacketBytes for Vanishing {
     fn truncate(&mut self, _len: usize) -> bool {
         false
     }
+
+    fn hand_over(&self, _head: &HeldHead) -> bool {
+        false
+    }
 }
 
 // and I-2, a reason is counted once and nothing else is.
@@ -180,7 +184,7 @@ fn every_reason_has_a_packet_that_raises_it_and_nothing_else() {
         let mut bed = Bed::new(64);
         let frame = (case.packet)(&mut bed);
         let before = Counts::of(&bed);
-        let mut packet = Frame { bytes: frame.clone() };
+        let mut packet = Frame::new(frame.clone());
         let verdict = if case.reason == DropReason::TruncatedRewrite.name() {
             bed.walk(&mut Vanishing(packet.clone()), IFINDEX)
         } else {
@@ -284,7 +288,7 @@ fn empty_tables_leave_everything_to_the_kernel() {
 fn a_refused_syn_gets_port_unreachable_until_the_limit() {
     use etherparse::{Icmpv4Slice, Icmpv4Type, Ipv4Header, icmpv4::DestUnreachableHeader};
     let bed = Bed::new(64);
-    bed.host.allow_icmp(2);
+    bed.host.allow(Budget::Icmp, 2);
     let frame = syn(world::EMPTY);
     for _ in 0..2 {
         let sent = bed.send(&frame);

@@ -1,7 +1,7 @@
 //! The event loop: everything that can wake the daemon, one at a time.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -11,6 +11,7 @@ use super::owner::Owner;
 use super::{StartError, answers};
 use crate::api::Ask;
 use crate::config::model;
+use crate::dataplane::held::HeldFrame;
 use crate::dataplane::reaper::SweepReport;
 use crate::health::CheckReport;
 use crate::node::{HopChanged, NodeEvent};
@@ -21,6 +22,7 @@ pub(super) struct Inputs {
     pub(super) hops: mpsc::Receiver<HopChanged>,
     pub(super) checks: mpsc::Receiver<CheckReport>,
     pub(super) sweeps: mpsc::Receiver<SweepReport>,
+    pub(super) held: mpsc::Receiver<HeldFrame>,
     pub(super) requests: mpsc::Receiver<Ask>,
     pub(super) signals: Signals,
 }
@@ -75,6 +77,7 @@ pub(super) async fn serve(
             Some(report) = inputs.checks.recv() => owner.check_ended(report),
             Some(ask) = inputs.requests.recv() => answers::answer(&mut owner, ask).await,
             Some(report) = inputs.sweeps.recv() => owner.swept(report),
+            Some(frame) = inputs.held.recv() => owner.frame_held(frame, Instant::now()),
             _ = clock.tick() => {
                 seconds += 1;
                 owner.tick(seconds);

@@ -46,7 +46,12 @@ pub(super) fn write(entry: &LogEntry) {
             tracing::info!(tables, "a change waits for memory that packets may still look at");
         }
         LogEntry::PortsRefused { why } => tracing::error!("full-NAT ports unchanged: {why}"),
-        LogEntry::RealFreed { id } => tracing::debug!(id = id.0, "a removed real server is empty"),
+        LogEntry::RealFreed { id } => {
+            tracing::info!(
+                id = id.0,
+                "a removed real server has no connections left: its id is free again"
+            );
+        }
         LogEntry::TablesDiffered => {
             tracing::warn!("somebody changed the tables; they are put right");
         }

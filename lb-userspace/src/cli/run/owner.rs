@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use lb_common::abi::{RealCounters, RealId, ServiceKey};
+use lb_common::abi::{RealId, ServiceKey};
 use lb_common::wire::Mac;
 
 use super::hops::{Move, Neighbours};
+use super::waiting::Waiting;
 use super::{NEIGHBOURS, StartError, facts, log};
 use crate::api::{Refusal, RefusalKind, Reloaded};
 use crate::cli::run_args::RunArgs;
@@ -20,6 +21,7 @@ use crate::control::{
 };
 use crate::dataplane::Dataplane;
 use crate::dataplane::bpf::{BpfDataplane, DataplaneError};
+use crate::dataplane::held::Sender;
 use crate::dataplane::read::Reader;
 use crate::dataplane::reaper::SweepReport;
 use crate::health::{self, CheckReport, CheckSpec, RealHealth, Runner};
@@ -37,6 +39,8 @@ pub(super) struct Parts {
     pub(super) dataplane: BpfDataplane,
     pub(super) node: Node,
     pub(super) keeper: Keeper,
+    /// How held frames are sent on, if they can be.
+    pub(super) sender: Option<Sender>,
 }
 
 /// Which real server of which service, as checks name them.
@@ -50,11 +54,10 @@ pub(super) struct Owner {
     pub(super) started: Instant,
     /// What the last sweep saw.
     pub(super) sweep: SweepReport,
-    /// Counters of real servers whose ids are free again, by service.
-    pub(super) retired: HashMap<ServiceKey, RealCounters>,
     runner: Runner,
     node: Node,
     keeper: Keeper,
+    pub(super) waiting: Waiting,
     neighbours: Neighbours,
     checked: HashMap<Checked, RealHealth>,
     /// Removed real servers, and since when.
@@ -71,10 +74,10 @@ impl Owner {
             dataplane: parts.dataplane,
             started: Instant::now(),
             sweep: SweepReport::default(),
-            retired: HashMap::new(),
             runner: parts.runner,
             node: parts.node,
             keeper: parts.keeper,
+            waiting: Waiting::new(parts.sender),
             checked: HashMap::new(),
             tombstones: HashMap::new(),
         }
@@ -150,7 +153,6 @@ impl Owner {
             }
         };
         self.carry_out(effects);
-        self.retired.retain(|key, _| self.state.mirror().services.contains_key(key));
         if let Some(warning) = self.foreign_locals() {
             tracing::warn!("{warning}");
             diagnostics = format!("{diagnostics}warning: {warning}\n");
@@ -197,6 +199,7 @@ impl Owner {
                     let applied = Event::Applied { failed };
                     queue.extend(control::step(&mut self.state, applied, Instant::now()));
                     self.follow_tombstones();
+                    self.release_held();
                 }
                 Effect::SetChecks(wanted) => {
                     for status in self.set_checks(&wanted) {
@@ -335,6 +338,7 @@ impl Owner {
     /// A second passed.
     pub(super) fn tick(&mut self, seconds: u64) {
         self.feed(Event::Tick);
+        self.give_up_held(Instant::now());
         if seconds.is_multiple_of(5) {
             match facts::host_ports() {
                 Ok(ports) => self.feed(Event::HostPorts(ports)),
@@ -382,20 +386,12 @@ impl Owner {
         Duration::from_secs(u64::from(ticks) * 1024 / u64::from(per_1024_s))
     }
 
-    /// Keeps the counters of real servers whose ids are given back.
+    /// Notes which real servers were removed and when.
     fn follow_tombstones(&mut self) {
         let reals = &self.state.mirror().reals;
         let now: HashMap<RealId, ServiceKey> =
             self.state.tombstones().filter_map(|id| Some((id, reals.get(&id)?.service))).collect();
-        for (id, (key, _)) in self.tombstones.extract_if(|id, _| !now.contains_key(id)) {
-            let back = self.state.mirror().reals.contains_key(&id);
-            if !back && let Ok(counters) = self.reader.real_counters(&[id]) {
-                let sum = self.retired.entry(key).or_default();
-                for count in counters {
-                    super::report::add(sum, &count);
-                }
-            }
-        }
+        self.tombstones.retain(|id, _| now.contains_key(id));
         for (id, key) in now {
             self.tombstones.entry(id).or_insert_with(|| (key, Instant::now()));
         }
@@ -407,7 +403,8 @@ impl Owner {
     }
 
     /// The end: the data path goes or, with `--keep`, goes on.
-    pub(super) async fn end(self) -> Result<(), StartError> {
+    pub(super) async fn end(mut self) -> Result<(), StartError> {
+        self.dismiss_held();
         self.runner.stop().await;
         if self.args.keep {
             tracing::info!("stopped; the data path goes on (`xlb detach` removes it)");

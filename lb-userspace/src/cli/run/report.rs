@@ -18,15 +18,6 @@ use crate::stats::report::{
     Tables, Tally, TemplateFill,
 };
 
-/// Adds one set of counters to another.
-pub(super) fn add(sum: &mut RealCounters, more: &RealCounters) {
-    sum.conns += more.conns;
-    sum.in_packets += more.in_packets;
-    sum.out_packets += more.out_packets;
-    sum.in_bytes += more.in_bytes;
-    sum.out_bytes += more.out_bytes;
-}
-
 /// `xlb stats`.
 pub(super) fn stats(owner: &Owner) -> Result<Report, TableError> {
     let view = owner.view();
@@ -46,6 +37,7 @@ pub(super) fn stats(owner: &Owner) -> Result<Report, TableError> {
             .collect::<Result<_, _>>()?,
         drops: Tally::of_drops(|reason| at(reason.slot())),
         passes: Tally::of_passes(|reason| at(reason.slot())),
+        notices: Tally::of_notices(|notice| at(notice.slot())),
         tables: tables(owner, at(Notice::TemplateTableFull.slot()))?,
         snat: snat(owner),
     })
@@ -71,7 +63,7 @@ fn service_report(
     view: &View,
     service: &ServiceView,
 ) -> Result<ServiceReport, TableError> {
-    let mut sum = owner.retired.get(&service.key).copied().unwrap_or_default();
+    let mut sum = owner.reader.retired_counters(&service.key)?;
     let removed: Vec<RealId> = view
         .tombstones
         .iter()
@@ -79,12 +71,12 @@ fn service_report(
         .map(|(id, _)| *id)
         .collect();
     for counters in owner.reader.real_counters(&removed)? {
-        add(&mut sum, &counters);
+        sum += counters;
     }
     let mut reals = Vec::new();
     for real in service.reals.iter().chain(&service.sorry) {
         let (counters, load) = numbers(owner, real)?;
-        add(&mut sum, &counters);
+        sum += counters;
         reals.push(real_report(real, counters, load));
     }
     Ok(ServiceReport {

@@ -1,0 +1,28 @@
+//! A packet whose next hop has no link-layer address yet is not lost: the daemon holds it, as a router's neighbour queue
+//! would (RFC 1122, 2.3.2.2), and sends it through the program again when the neighbour answers.
+//!
+//! Decided before anything is recorded or written, so that the packet comes back as if it had just arrived.
+
+use super::slow::Scratch;
+use super::{PacketBytes, Tables, Verdict};
+use crate::abi::{Budget, DropReason, HeldHead, HopId, limits};
+
+/// The verdict on a packet that cannot take `hop` for the reason in `verdict`: held if only the address is missing
+/// and there is room for it, else what it was.
+#[inline(always)]
+pub fn or<P: PacketBytes, T: Tables>(
+    verdict: Verdict,
+    packet: &P,
+    tables: &T,
+    hop: HopId,
+    scratch: &Scratch,
+) -> Verdict {
+    let len = packet.len() as u32;
+    // Ways back to clients are learned from their frames: nobody could be asked for a missing one.
+    let waits = verdict == Verdict::drop(DropReason::NoNeighbour) && hop.0 < limits::REALS;
+    if !waits || len > limits::HELD_FRAME || !tables.take(Budget::Held, scratch.now) {
+        return verdict;
+    }
+    let head = HeldHead { hop, ifindex: scratch.ifindex, len, pad: 0 };
+    if packet.hand_over(&head) { Verdict::held() } else { verdict }
+}

@@ -1,0 +1,190 @@
+//! Frames that wait for a neighbour: taken from the program, and sent through it again.
+//!
+//! A frame that is given back runs through the loaded program by `BPF_PROG_TEST_RUN` (kernel 5.15 and later run it as
+//! if it came in by a given interface) and what the program makes of it leaves by a packet socket, past the host's own
+//! netfilter as all that xlb forwards.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use aya::Ebpf;
+use aya::maps::perf::{PerfBufferError, PerfEvent, PerfEventArrayBuffer};
+use aya::maps::{MapData, MapError, PerfEventArray};
+use lb_common::abi::{HeldHead, LAST_TRY, map};
+use lb_common::wire::Mac;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::sys;
+
+/// Pages of one CPU's buffer: 40 frames of full size, or some hundred SYNs.
+const PAGES: usize = 16;
+/// `enum xdp_action`.
+const XDP_TX: u32 = 3;
+const XDP_REDIRECT: u32 = 4;
+
+/// A frame that the program handed over, untouched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldFrame {
+    pub head: HeldHead,
+    pub bytes: Vec<u8>,
+}
+
+impl HeldFrame {
+    /// From a sample; `None`: it is cut short.
+    fn of_sample(head: &[u8], tail: &[u8]) -> Option<Self> {
+        let sample = [head, tail].concat();
+        let (head, rest) = sample.split_at_checked(size_of::<HeldHead>())?;
+        let head: HeldHead = bytemuck::pod_read_unaligned(head);
+        let bytes = rest.get(..head.len as usize)?.to_vec();
+        Some(Self { head, bytes })
+    }
+}
+
+/// Why frames cannot be held. The data path works without: such packets are dropped and counted.
+#[derive(Debug, thiserror::Error)]
+pub enum HeldError {
+    #[error("the object has no map {}", map::HELD)]
+    Missing,
+    #[error("the CPUs are not known: {0}")]
+    Cpus(io::Error),
+    #[error(transparent)]
+    Map(#[from] MapError),
+    #[error(transparent)]
+    Buffer(#[from] PerfBufferError),
+    #[error("no packet socket: {0}")]
+    Socket(io::Error),
+    #[error("no second descriptor of the program: {0}")]
+    Program(io::Error),
+}
+
+/// Where one CPU's frames arrive.
+pub struct HeldBuffer(PerfEventArrayBuffer<MapData>);
+
+impl AsRawFd for HeldBuffer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl HeldBuffer {
+    /// Watches the buffer; a runtime must be there.
+    pub fn watch(self) -> io::Result<HeldFrames> {
+        // SAFETY: the buffer owns its descriptor and keeps it open until it is dropped, which is never while inside.
+        Ok(HeldFrames(unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) }?))
+    }
+
+    fn drain(&mut self) -> Vec<HeldFrame> {
+        let mut frames = Vec::new();
+        self.0.for_each(|event| {
+            // The program counts a frame that found no room as dropped; the kernel's own word of it adds nothing.
+            if let PerfEvent::Sample { head, tail } = event {
+                frames.extend(HeldFrame::of_sample(head, tail));
+            }
+        });
+        frames
+    }
+}
+
+/// A buffer that is watched.
+pub struct HeldFrames(AsyncFd<HeldBuffer>);
+
+impl HeldFrames {
+    /// The frames that have come, as soon as there are any.
+    pub async fn next(&mut self) -> io::Result<Vec<HeldFrame>> {
+        let mut ready = self.0.readable_mut().await?;
+        ready.clear_ready();
+        Ok(ready.get_inner_mut().drain())
+    }
+}
+
+/// Opens the buffers of all CPUs that are there now. Those that come later hold nothing.
+fn open_buffers(ebpf: &mut Ebpf) -> Result<Vec<HeldBuffer>, HeldError> {
+    let held = ebpf.take_map(map::HELD).ok_or(HeldError::Missing)?;
+    let mut held = PerfEventArray::try_from(held)?;
+    let cpus = aya::util::online_cpus().map_err(|(_, error)| HeldError::Cpus(error))?;
+    let open = |cpu| Ok(HeldBuffer(held.open(cpu, Some(PAGES))?));
+    cpus.into_iter().map(open).collect()
+}
+
+/// Both ends of the holding.
+pub struct Holding {
+    pub buffers: Vec<HeldBuffer>,
+    pub sender: Sender,
+}
+
+impl Holding {
+    /// Begins to take what `program`, of the same object, hands over.
+    pub(super) fn begin(ebpf: &mut Ebpf, program: BorrowedFd<'_>) -> Result<Self, HeldError> {
+        let socket = sys::packet_socket().map_err(HeldError::Socket)?;
+        let program = program.try_clone_to_owned().map_err(HeldError::Program)?;
+        let sender = Sender { program: Arc::new(program), socket: Arc::new(socket) };
+        Ok(Self { buffers: open_buffers(ebpf)?, sender })
+    }
+}
+
+/// What became of a frame that was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onward {
+    /// It left by this interface.
+    Sent { ifindex: u32 },
+    /// The program dropped it, left it to the kernel or handed it over again, and counted that.
+    Ended,
+}
+
+/// Sends frames through the program.
+#[derive(Clone)]
+pub struct Sender {
+    program: Arc<OwnedFd>,
+    socket: Arc<OwnedFd>,
+}
+
+impl Sender {
+    /// Gives a frame back. `last`: the program must not hand it over once more. `leads_to` names the interface behind
+    /// a frame's destination and source address.
+    pub fn send(
+        &self,
+        frame: &HeldFrame,
+        last: bool,
+        leads_to: impl FnOnce(Mac, Mac) -> Option<u32>,
+    ) -> io::Result<Onward> {
+        let metadata = LAST_TRY.to_ne_bytes();
+        let metadata: &[u8] = if last { &metadata } else { &[] };
+        let came_in = frame.head.ifindex;
+        let run = sys::run_frame(self.program.as_fd(), metadata, &frame.bytes, came_in)?;
+        let ifindex = match run.returned {
+            XDP_TX => came_in,
+            XDP_REDIRECT => match run.frame.first_chunk() {
+                Some(&[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]) => {
+                    let to = Mac([d0, d1, d2, d3, d4, d5]);
+                    leads_to(to, Mac([s0, s1, s2, s3, s4, s5])).unwrap_or(came_in)
+                }
+                None => return Ok(Onward::Ended),
+            },
+            _ => return Ok(Onward::Ended),
+        };
+        sys::send_frame(self.socket.as_fd(), ifindex, &run.frame)?;
+        Ok(Onward::Sent { ifindex })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::abi::HopId;
+
+    use super::*;
+
+    #[test]
+    fn samples_are_read_across_the_buffers_end_and_without_the_kernels_padding() {
+        let head = HeldHead { hop: HopId(3), ifindex: 2, len: 5, pad: 0 };
+        let mut sample = bytemuck::bytes_of(&head).to_vec();
+        sample.extend(b"frame\0\0\0");
+        for cut in 0..=sample.len() {
+            let frame = HeldFrame::of_sample(&sample[..cut], &sample[cut..]).unwrap();
+            assert_eq!(frame, HeldFrame { head, bytes: b"frame".to_vec() });
+        }
+        assert_eq!(HeldFrame::of_sample(&sample[..20], &[]), None);
+        assert_eq!(HeldFrame::of_sample(&[], &[]), None);
+    }
+}
