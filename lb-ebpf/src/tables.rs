@@ -4,8 +4,8 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use lb_common::abi::{
-    Budget, Config, ConnState, Flow, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load, NextHop,
-    Notice, Real, RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick,
+    Budget, Config, ConnState, Flow, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load,
+    NextHop, Notice, Real, RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick,
 };
 use lb_common::engine::tables::{InsertError, LoadChange, Table};
 use lb_common::engine::{Scratch, Tables, sched};
