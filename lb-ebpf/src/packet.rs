@@ -1,12 +1,12 @@
 //! An XDP frame as the engine's `PacketBytes`.
 
-use aya_ebpf::bindings::BPF_F_CURRENT_CPU;
+use aya_ebpf::bindings::{BPF_F_CURRENT_CPU, xdp_md};
 use aya_ebpf::helpers::generated::{
     bpf_perf_event_output, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
 };
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::{HeldHead, LAST_TRY};
-use lb_common::engine::PacketBytes;
+use lb_common::engine::{PacketBytes, sum};
 use lb_common::wire::Wire;
 
 use crate::maps;
@@ -43,7 +43,55 @@ impl Frame {
     }
 }
 
+/// Offsets in a frame: what the verifier must know before it lets one be added to a packet's pointer.
+const FAR: usize = 0x7fff;
+
+impl Frame {
+    /// The start of `size` bytes at an offset that is only known when the program runs.
+    ///
+    /// The sum is hidden from the optimiser: it would compare it with `end - size`, and arithmetic on the end of a
+    /// packet is refused.
+    #[inline(always)]
+    fn somewhere(&self, off: usize, size: usize) -> Option<usize> {
+        if off > FAR {
+            return None;
+        }
+        let from = core::hint::black_box(self.start + off);
+        (from + size <= self.end).then_some(from)
+    }
+}
+
+/// What [`sum_bytes`] returns where there is no sum: a folded one has 16 bits.
+const NO_SUM: u32 = u32::MAX;
+
+/// The loop over a stretch of the frame. Exported, and so a global function to the verifier: checked once, on its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sum_bytes(ctx: *mut xdp_md, from: u32, len: u32) -> u32 {
+    let frame = Frame::new(XdpContext::new(ctx));
+    // Headers are nowhere near the mask's end; it is what the verifier sees of that.
+    sum::of(&frame, (from & 0x7ff) as usize, len as usize).map_or(NO_SUM, u32::from)
+}
+
 impl PacketBytes for Frame {
+    #[inline(always)]
+    fn sum(&self, from: usize, len: usize) -> Option<u16> {
+        let sum = sum_bytes(self.ctx.ctx, from as u32, len as u32);
+        (sum != NO_SUM).then_some(sum as u16)
+    }
+
+    #[inline(always)]
+    fn far<T: Wire>(&self, off: usize) -> Option<&T> {
+        // SAFETY: as in `at`.
+        self.somewhere(off, size_of::<T>()).map(|from| unsafe { &*(from as *const T) })
+    }
+
+    #[inline(always)]
+    fn far_mut<T: Wire>(&mut self, off: usize) -> Option<&mut T> {
+        // SAFETY: as in `at_mut`.
+        self.somewhere(off, size_of::<T>()).map(|from| unsafe { &mut *(from as *mut T) })
+    }
+
     #[inline(always)]
     fn at<T: Wire>(&self, off: usize) -> Option<&T> {
         let from = self.start + off;

@@ -2,6 +2,8 @@
 
 /// What this machine can do, and the rule for skipping what it cannot.
 pub mod capability;
+/// The longest chain of calls in an object's program.
+pub mod chain;
 /// The cases of the configuration language, and keepalived's own opinion of them.
 pub mod conformance;
 /// End to end: client, director and real servers in namespaces, real sockets.

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use etherparse::checksum::Sum16BitWords;
 use etherparse::{Ethernet2Header, IpNumber, Ipv4Header, PacketBuilder, TcpHeader, UdpHeader};
 
 /// The client's router.
@@ -58,6 +59,84 @@ pub fn udp(from: End, to: End, payload: &[u8]) -> Vec<u8> {
         .write(&mut frame, payload)
         .expect("a small packet");
     frame
+}
+
+/// The kinds of ICMP message that the tests speak of.
+pub mod icmp {
+    pub const ECHO_REPLY: u8 = 0;
+    pub const UNREACHABLE: u8 = 3;
+    pub const SOURCE_QUENCH: u8 = 4;
+    pub const REDIRECT: u8 = 5;
+    pub const ECHO: u8 = 8;
+    pub const TIME_EXCEEDED: u8 = 11;
+    pub const PARAMETER_PROBLEM: u8 = 12;
+    /// With [`UNREACHABLE`].
+    pub const FRAGMENTATION_NEEDED: u8 = 4;
+}
+
+/// An ICMP message in an Ethernet frame: `head` is kind, code and the four bytes behind the checksum.
+pub fn icmp(from: Ipv4Addr, to: Ipv4Addr, head: (u8, u8, [u8; 4]), rest: &[u8]) -> Vec<u8> {
+    let (kind, code, word) = head;
+    let mut message = vec![kind, code, 0, 0];
+    message.extend(word);
+    message.extend(rest);
+    let check = sum_of(&message);
+    message[2..4].copy_from_slice(&check.to_be_bytes());
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(CLIENT_MAC, OUR_MAC)
+        .ipv4(from.octets(), to.octets(), 64)
+        .write(&mut frame, IpNumber::ICMP, &message)
+        .expect("a small packet");
+    frame
+}
+
+/// The checksum of some bytes, by etherparse; 0 where one in them is right.
+fn sum_of(bytes: &[u8]) -> u16 {
+    Sum16BitWords::new().add_slice(bytes).ones_complement().to_be()
+}
+
+/// The IPv4 packet in a frame.
+pub fn ip_packet(frame: &[u8]) -> &[u8] {
+    let length = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+    &frame[14..14 + length]
+}
+
+/// What an ICMP error says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenError {
+    pub dst_mac: [u8; 6],
+    pub from: Ipv4Addr,
+    pub to: Ipv4Addr,
+    pub ttl: u8,
+    /// Kind, code and the four bytes behind the checksum.
+    pub head: (u8, u8, [u8; 4]),
+    /// What it quotes, and whatever comes behind that.
+    pub quote: Vec<u8>,
+}
+
+/// Takes an ICMP error apart and proves its checksums and that of the quoted IPv4 header.
+///
+/// # Panics
+///
+/// Where a checksum is wrong or the frame is of another kind.
+pub fn take_error(frame: &[u8]) -> TakenError {
+    let (eth, rest) = Ethernet2Header::from_slice(frame).expect("ethernet");
+    let (ip, rest) = Ipv4Header::from_slice(rest).expect("ipv4");
+    assert_eq!(ip.header_checksum, ip.calc_header_checksum(), "IPv4 header checksum");
+    assert_eq!(ip.protocol, IpNumber::ICMP);
+    let message = &rest[..usize::from(ip.total_len) - 20];
+    assert_eq!(sum_of(message), 0, "ICMP checksum");
+    let (quoted, _) = Ipv4Header::from_slice(&message[8..]).expect("a quoted header");
+    assert_eq!(quoted.header_checksum, quoted.calc_header_checksum(), "quoted header checksum");
+    let word = [message[4], message[5], message[6], message[7]];
+    TakenError {
+        dst_mac: eth.destination,
+        from: ip.source.into(),
+        to: ip.destination.into(),
+        ttl: ip.time_to_live,
+        head: (message[0], message[1], word),
+        quote: message[8..].to_vec(),
+    }
 }
 
 /// Sets the time to live and mends the header checksum.

@@ -37,6 +37,8 @@ pub const REALS: [End; 2] =
     [(Ipv4Addr::new(192, 168, 1, 100), 8_089), (Ipv4Addr::new(192, 168, 1, 101), 18_089)];
 /// The full-NAT source address.
 pub const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
+/// The interface's own address.
+pub const OUTER: Ipv4Addr = Ipv4Addr::new(10, 64, 1, 1);
 /// The only interface; in `BPF_PROG_TEST_RUN` packets come from the loopback device.
 pub const IFINDEX: u32 = 1;
 /// Ticks a template lives.
@@ -81,7 +83,13 @@ impl World {
             slots: Vec::new(),
             locals: vec![Addr4::from(LOCAL)],
             ports: (0..64).map(|n| 20_000 + n * 7 % 64).collect(),
-            iface: Iface { mac: Mac(packets::OUR_MAC), mtu: 1500, flags: 0, pad: [0; 3] },
+            iface: Iface {
+                mac: Mac(packets::OUR_MAC),
+                mtu: 1500,
+                flags: 0,
+                pad: [0; 3],
+                addr: Addr4::from(OUTER),
+            },
         };
         for (state, ticks) in world.config.timeouts.by_state.iter_mut().enumerate() {
             *ticks = Timeouts::IPVS_SECONDS[state] * 4;

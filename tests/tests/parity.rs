@@ -88,6 +88,9 @@ impl Twins {
     }
 }
 
+/// Where the IPv4 protocol number lies in a frame.
+const PROTOCOL: usize = 23;
+const ICMP: u8 = 1;
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 65, 0, 1);
 
 // P-02, P-05, C-01, C-02
@@ -130,6 +133,8 @@ struct Packet {
     flags: u8,
     ttl: u8,
     payload: usize,
+    /// An ICMP error about the last packet of this client and service that left: kind, code, word, bytes quoted.
+    error: Option<(u8, u8, [u8; 4], usize)>,
     cut: Option<usize>,
     flip: Option<(usize, u8)>,
 }
@@ -140,22 +145,42 @@ fn any_packet() -> impl Strategy<Value = Packet> {
         (prop_oneof![8 => Just(64_u8), 1 => 0..3_u8], 0..40_usize),
         (
             prop::option::weighted(0.05, 14..60_usize),
-            prop::option::weighted(0.1, (0..60_usize, any::<u8>())),
+            prop::option::weighted(0.1, (0..80_usize, any::<u8>())),
+            prop::option::weighted(0.2, any_error()),
         ),
     )
         .prop_map(
-            |((client, client_port, service, reply, flags), (ttl, payload), (cut, flip))| Packet {
-                client,
-                client_port,
-                service,
-                reply,
-                flags,
-                ttl,
-                payload,
-                cut,
-                flip,
+            |((client, client_port, service, reply, flags), (ttl, payload), (cut, flip, error))| {
+                Packet {
+                    client,
+                    client_port,
+                    service,
+                    reply,
+                    flags,
+                    ttl,
+                    payload,
+                    error,
+                    cut,
+                    flip,
+                }
             },
         )
+}
+
+/// All kinds of ICMP message, errors or not; sizes from too little to more than there is.
+fn any_error() -> impl Strategy<Value = (u8, u8, [u8; 4], usize)> {
+    let kind = prop_oneof![4 => Just(3_u8), 2 => Just(11_u8), 1 => 0..20_u8];
+    let word = prop_oneof![Just([0, 0, 5, 120]), Just([0, 0, 0, 68]), any::<[u8; 4]>()];
+    (kind, 0..6_u8, word, 0..90_usize)
+}
+
+/// What became of the last request of a client and service.
+#[derive(Clone, Default)]
+struct Last {
+    /// Where it went, and from where.
+    answered: Option<(End, End)>,
+    /// The last packet that left, in either direction.
+    left: Vec<u8>,
 }
 
 const PORTS: [u16; 10] = [
@@ -173,10 +198,10 @@ const PORTS: [u16; 10] = [
 
 impl Packet {
     /// The frame; a reply answers what the last request of the same client and service became.
-    fn frame(&self, answered: Option<(End, End)>) -> Vec<u8> {
+    fn frame(&self, last: &Last) -> Vec<u8> {
         let client = (Ipv4Addr::new(10, 65, 0, self.client), self.client_port);
         let service = PORTS[self.service];
-        let (from, to) = match answered {
+        let (from, to) = match last.answered {
             Some((at_real, from)) if self.reply => (at_real, from),
             _ => (client, (VIP, service)),
         };
@@ -186,6 +211,14 @@ impl Packet {
             packets::udp(from, to, &payload)
         } else {
             packets::tcp(from, to, Flags::from_bits(self.flags), &payload)
+        };
+        let frame = match self.error {
+            Some((kind, code, word, bytes)) if !last.left.is_empty() => {
+                let packet = packets::ip_packet(&last.left);
+                let quote = &packet[..bytes.min(packet.len())];
+                packets::icmp(CLIENT, packets::take(&last.left).from.0, (kind, code, word), quote)
+            }
+            _ => frame,
         };
         let mut frame = packets::with_ttl(frame, self.ttl);
         if let Some((at, bits)) = self.flip
@@ -214,23 +247,30 @@ fn any_sequence_of_packets_is_the_same_on_host_and_in_kernel() {
         .run(&sequences, |sequence| {
             let mut twins = twins.borrow_mut();
             twins.reset();
-            let mut last = std::collections::HashMap::new();
+            let mut last: std::collections::HashMap<_, Last> = std::collections::HashMap::new();
             for packet in sequence {
-                let about = (packet.client, packet.client_port, packet.service);
-                let frame = packet.frame(last.get(&about).copied());
+                let last =
+                    last.entry((packet.client, packet.client_port, packet.service)).or_default();
+                let frame = packet.frame(last);
                 let (verdict, bytes) = twins.send(&frame);
                 prop_assert_ne!(verdict, xdp::ABORTED);
                 if verdict == xdp::DROP || verdict == xdp::PASS {
                     prop_assert_eq!(&frame, &bytes, "untouched");
                 }
                 let clean = packet.flip.is_none() && packet.cut.is_none();
-                if verdict == xdp::REDIRECT && clean && PORTS[packet.service] != world::EMPTY {
-                    let taken = packets::take(&bytes);
-                    prop_assert_eq!(taken.ttl, packet.ttl - 1);
-                    if REALS.contains(&taken.to) {
-                        last.insert(about, (taken.to, taken.from));
-                    }
+                if verdict != xdp::REDIRECT || !clean {
+                    continue;
                 }
+                if bytes[PROTOCOL] == ICMP {
+                    packets::take_error(&bytes);
+                    continue;
+                }
+                let taken = packets::take(&bytes);
+                prop_assert_eq!(taken.ttl, packet.ttl - 1);
+                if REALS.contains(&taken.to) {
+                    last.answered = Some((taken.to, taken.from));
+                }
+                last.left = bytes;
             }
             twins.compare();
             Ok(())
@@ -259,8 +299,8 @@ fn a_frame_without_a_neighbour_is_handed_over_whole() {
 
     let mut buffers = twins.kernel.take_held().expect("buffers");
     let mut copy = Frame { may_wait: true, ..Frame::new(frame.clone()) };
-    let held = twins.host.run(&mut copy, world::IFINDEX);
-    assert_eq!(held.slot(), Notice::Held.slot());
+    let waits = twins.host.run(&mut copy, world::IFINDEX);
+    assert_eq!(waits.slot(), Notice::Held.slot());
     let (verdict, left) = twins.kernel.run(program::XDP, &frame).expect("test run");
     assert_eq!((verdict, &left), (xdp::DROP, &frame));
     twins.compare();

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::wire::Mac;
+use crate::wire::{Addr4, Mac};
 
 /// What [`NextHop::state`] says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +69,9 @@ pub struct Iface {
     pub flags: u8,
     /// 0.
     pub pad: [u8; 3],
+    /// Its primary IPv4 address, which xlb's own ICMP errors come from where no virtual address is at hand; all zero
+    /// where it has none.
+    pub addr: Addr4,
 }
 
 impl Iface {

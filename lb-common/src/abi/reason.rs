@@ -51,7 +51,7 @@ reasons! {
     PassReason at 0:
     NotIpv4 = 1, "not_ipv4", "the frame is neither IPv4 nor something xlb looks into: ARP, IPv6, LLDP, a VLAN tag and so on";
     GroupFrame = 2, "group_frame", "the frame is for a broadcast or multicast address";
-    NotTcpUdp = 3, "not_tcp_udp", "IPv4, but neither TCP nor UDP";
+    NotTcpUdp = 3, "not_tcp_udp", "IPv4, but neither TCP nor UDP nor ICMP";
     IpOptions = 4, "ip_options", "the IPv4 header has options, which this version leaves to the kernel";
     Fragment = 5, "fragment", "a fragment of an IPv4 packet, which this version leaves to the kernel";
     Truncated = 6, "truncated", "the frame ends inside the Ethernet, IPv4, TCP or UDP header";
@@ -59,6 +59,9 @@ reasons! {
     NoService = 8, "no_service", "no virtual server has this address, port and protocol, and no flow has this tuple";
     NoFlowNotSyn = 9, "no_flow_not_syn", "a TCP segment for a virtual server that belongs to no flow and is no SYN; the host answers with a reset, as under IPVS";
     NotOurMac = 10, "not_our_mac", "a new connection in a frame for another machine's address, which a bridge or a promiscuous port brought here";
+    IcmpQuery = 11, "icmp_query", "an ICMP message that is no error, such as an echo request to a virtual address: the host answers it";
+    IcmpNoFlow = 12, "icmp_no_flow", "an ICMP error about a packet of no flow: the host's own, or nobody's";
+    IcmpCutQuote = 13, "icmp_cut_quote", "an ICMP error whose quotation does not say which flow it is about: cut short, a later fragment, neither TCP nor UDP";
 }
 
 reasons! {
@@ -74,11 +77,17 @@ reasons! {
     NoNeighbour = 8, "no_neighbour", "the next hop has no link-layer address: it does not answer ARP";
     RealGone = 9, "real_gone", "the real server of this flow was removed; silent, as IPVS with expire_nodest_conn 0";
     NextHopsFull = 10, "next_hops_full", "no room to remember the way back to one more client or router";
-    TtlExpired = 11, "ttl_expired", "the packet's TTL would reach 0 here";
-    MtuExceeded = 12, "mtu_exceeded", "the packet is larger than the MTU of the interface it would leave by";
+    TtlExpired = 11, "ttl_expired", "the packet's TTL would reach 0 here; answered with ICMP time exceeded";
+    MtuExceeded = 12, "mtu_exceeded", "the packet is larger than the MTU of the interface it would leave by; answered with ICMP fragmentation needed where it must not be fragmented";
     BadMapValue = 13, "bad_map_value", "a map holds a number that this program does not know; another version wrote it?";
     ServiceChanged = 15, "service_changed", "the virtual server was being replaced at the moment this packet looked at it; the client's next try is served";
     TruncatedRewrite = 14, "truncated_rewrite", "the frame ended between the decision and the rewrite; cannot happen, counted all the same";
+    IcmpBadChecksum = 16, "icmp_bad_checksum", "an ICMP error about a flow whose own checksum is wrong";
+    IcmpBadQuote = 17, "icmp_bad_quote", "an ICMP error about a flow whose quoted IPv4 header has a wrong checksum";
+    IcmpForged = 18, "icmp_forged", "an ICMP error about a flow's packet that was sent to another address than the packet came from";
+    IcmpType = 19, "icmp_type", "an ICMP error about a flow of a kind that is not translated: source quench, redirect, parameter problem";
+    IcmpSmallMtu = 20, "icmp_small_mtu", "ICMP fragmentation needed about a flow that asks for packets of less than 576 bytes";
+    IcmpTooLong = 21, "icmp_too_long", "an ICMP error of more than 1,500 bytes, or one that is longer than its packet says";
 }
 
 reasons! {
@@ -87,5 +96,6 @@ reasons! {
     TemplateTableFull = 0, "template_table_full", "the table of persistence templates was full: a client was scheduled without one";
     Promoted = 1, "promoted", "a half-open flow was promoted to the flow table";
     Repaired = 2, "repaired", "a half-open flow had lost one of its two entries to a flood and got it back";
+    IcmpSuppressed = 4, "icmp_suppressed", "a packet was dropped without the ICMP error that it deserves: over the rate limit, no address to send it from, or no room";
     Held = 3, "held", "the next hop had no link-layer address yet: the daemon holds the packet until it answers, three seconds at most";
 }

@@ -1,10 +1,10 @@
 //! The first packet of a flow: service, persistence, schedule, record, send.
 
 use super::pair;
-use super::rewrite::{Tuple, way};
-use super::slow::Scratch;
+use super::rewrite::Tuple;
+use super::slow::{Blocked, Scratch};
 use super::tables::{InsertError, LoadChange, Table};
-use super::{PacketBytes, Step, Tables, Verdict, hold, refuse, sched, snat, tcp_state};
+use super::{PacketBytes, Step, Tables, Verdict, sched, snat, tcp_state};
 use crate::abi::{
     ConnState, DropReason, FlowFlags, FlowKey, FlowRef, Gauge, HopId, HopState, LastHopKey, Method,
     NextHop, Notice, PassReason, Real, RealFlags, RealId, Service, ServiceKey, Sticky, StickyKey,
@@ -35,15 +35,15 @@ pub fn new_flow<'t, P: PacketBytes, T: Tables>(
         return Err(Verdict::drop(DropReason::FlowTableFull));
     }
     let Some(id) = choose(tables, service, scratch) else {
-        return Err(refuse::port_unreachable(packet, tables, scratch));
+        scratch.blocked = Blocked::default();
+        return Err(Verdict::drop(DropReason::NoUsableReal));
     };
     let real = tables.real(id).ok_or(Verdict::drop(DropReason::BadMapValue))?;
     if real.service != scratch.service {
         return Err(Verdict::drop(DropReason::ServiceChanged));
     }
     // All that could stop the packet comes before the record: a flow that cannot send its first packet is none.
-    way(tables, id.hop(), &scratch.seen)
-        .map_err(|verdict| hold::or(verdict, packet, tables, id.hop(), scratch))?;
+    scratch.blocked.way(tables, id.hop(), 0, &scratch.seen)?;
     let way_back = client_hop(packet, tables, scratch)?;
     begin(service, real, id, way_back, scratch);
     claim(tables, real, scratch)?;

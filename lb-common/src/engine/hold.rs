@@ -5,19 +5,18 @@
 
 use super::slow::Scratch;
 use super::{PacketBytes, Tables, Verdict};
-use crate::abi::{Budget, DropReason, HeldHead, HopId, limits};
+use crate::abi::{Budget, DropReason, HeldHead, limits};
 
-/// The verdict on a packet that cannot take `hop` for the reason in `verdict`: held if only the address is missing
-/// and there is room for it, else what it was.
+/// The verdict on a packet that is to be dropped: held if its next hop lacks only the address, and there is room for
+/// it, else what it was.
 #[inline(always)]
 pub fn or<P: PacketBytes, T: Tables>(
     verdict: Verdict,
     packet: &P,
     tables: &T,
-    hop: HopId,
     scratch: &Scratch,
 ) -> Verdict {
-    let len = packet.len() as u32;
+    let (len, hop) = (packet.len() as u32, scratch.blocked.hop);
     // Ways back to clients are learned from their frames: nobody could be asked for a missing one.
     let waits = verdict == Verdict::drop(DropReason::NoNeighbour) && hop.0 < limits::REALS;
     if !waits || len > limits::HELD_FRAME || !tables.take(Budget::Held, scratch.now) {

@@ -5,13 +5,14 @@
 //! dropped is untouched. The one exception is a refused packet that becomes its own ICMP error ([`refuse`]).
 //!
 //! [`walk`] is the established path and nothing else: one flow-table look-up, one next hop, one counter. What
-//! changes state or makes flows is behind [`slow`], a call of its own, so that the fast path can be read (and
-//! is checked by a test) in the program's instructions.
+//! changes state or makes flows is behind [`slow`], ICMP behind [`icmp`], calls of their own, so that the fast path can
+//! be read (and is checked by a test) in the program's instructions.
 #![forbid(unsafe_code)]
 
 pub mod admit;
 pub mod expire;
 pub mod hold;
+pub mod icmp;
 pub mod pair;
 pub mod parse;
 pub mod refuse;
@@ -19,6 +20,7 @@ pub mod rewrite;
 pub mod sched;
 pub mod slow;
 pub mod snat;
+pub mod sum;
 pub mod tables;
 pub mod tcp_state;
 
@@ -34,6 +36,20 @@ pub trait PacketBytes {
     fn at<T: crate::wire::Wire>(&self, off: usize) -> Option<&T>;
     /// The same, to be written.
     fn at_mut<T: crate::wire::Wire>(&mut self, off: usize) -> Option<&mut T>;
+    /// As [`at`](Self::at), where `off` is no constant: dearer in the kernel.
+    fn far<T: crate::wire::Wire>(&self, off: usize) -> Option<&T> {
+        self.at(off)
+    }
+    /// As [`at_mut`](Self::at_mut), where `off` is no constant.
+    fn far_mut<T: crate::wire::Wire>(&mut self, off: usize) -> Option<&mut T> {
+        self.at_mut(off)
+    }
+    /// The folded one's complement sum of `len` bytes at `from`; `None`: there are not as many, or more than
+    /// [`sum::MOST`]. A method so that the kernel's shell can make a function of its own of that loop, which the
+    /// verifier then walks once instead of going on with the program from each of its ends.
+    fn sum(&self, from: usize, len: usize) -> Option<u16> {
+        sum::of(self, from, len)
+    }
     /// Bytes of the frame.
     fn len(&self) -> usize;
     /// Whether there are none.
@@ -120,10 +136,10 @@ impl Verdict {
         Self::new(Action::Drop, Notice::Held.slot(), 0)
     }
 
-    /// Dropped for the reason given, and the frame is now the ICMP error that says so; send it.
+    /// Dropped for the same reason, and the frame is now the ICMP error that says so; send it.
     #[inline(always)]
-    pub const fn answer(reason: DropReason, egress: Egress) -> Self {
-        Self::leaving(egress, reason.slot())
+    pub const fn answered(self, egress: Egress) -> Self {
+        Self::leaving(egress, self.slot())
     }
 
     /// What to do.
@@ -183,7 +199,11 @@ pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, ifindex: u32)
     }
     let walked = tables.with_scratch(|scratch| {
         scratch.begin(&seen, now, ifindex);
-        slow::walk(packet, tables, scratch);
+        if scratch.seen.is_icmp() {
+            icmp::walk(packet, tables, scratch);
+        } else {
+            slow::walk(packet, tables, scratch);
+        }
         scratch.verdict
     });
     walked.unwrap_or(Verdict::drop(DropReason::BadMapValue))

@@ -1,8 +1,10 @@
-//! Ethernet, IPv4, TCP and UDP headers to a [`Seen`]. What this version leaves to the kernel says why.
+//! Ethernet, IPv4, TCP, UDP and ICMP headers to a [`Seen`]. What this version leaves to the kernel says why.
 
 use super::{PacketBytes, Step, Verdict};
 use crate::abi::{FlowKey, PassReason};
+use crate::wire::Port;
 use crate::wire::eth::Ethernet;
+use crate::wire::icmp::IcmpError;
 use crate::wire::ipv4::Ipv4;
 use crate::wire::tcp::{Tcp, TcpFlags};
 use crate::wire::udp::Udp;
@@ -26,6 +28,12 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Whether the packet is ICMP.
+    #[inline(always)]
+    pub fn is_icmp(&self) -> bool {
+        self.key.proto == Ipv4::ICMP
+    }
+
     /// Whether the packet is TCP.
     #[inline(always)]
     pub fn is_tcp(&self) -> bool {
@@ -60,20 +68,21 @@ pub fn headers<P: PacketBytes>(packet: &P) -> Step<Seen> {
     if IP + usize::from(length) > packet.len() {
         return Err(Verdict::pass(PassReason::BadIpv4));
     }
-    let (sport, dport, flags, l4_least) = match ip.protocol() {
-        Ipv4::TCP => {
+    let carries = |least: usize| usize::from(length) >= Ipv4::LEN + least;
+    let (sport, dport, flags) = match ip.protocol() {
+        Ipv4::TCP if carries(Tcp::LEN) => {
             let tcp: &Tcp = packet.at(L4).ok_or(truncated)?;
-            (tcp.src(), tcp.dst(), tcp.flags(), Tcp::LEN)
+            (tcp.src(), tcp.dst(), tcp.flags())
         }
-        Ipv4::UDP => {
+        Ipv4::UDP if carries(Udp::LEN) => {
             let udp: &Udp = packet.at(L4).ok_or(truncated)?;
-            (udp.src(), udp.dst(), TcpFlags::default(), Udp::LEN)
+            (udp.src(), udp.dst(), TcpFlags::default())
         }
+        // No ports, so no flow has such a tuple.
+        Ipv4::ICMP if carries(IcmpError::LEN) => (Port::ZERO, Port::ZERO, TcpFlags::default()),
+        Ipv4::TCP | Ipv4::UDP | Ipv4::ICMP => return Err(Verdict::pass(PassReason::BadIpv4)),
         _ => return Err(Verdict::pass(PassReason::NotTcpUdp)),
     };
-    if usize::from(length) < Ipv4::LEN + l4_least {
-        return Err(Verdict::pass(PassReason::BadIpv4));
-    }
     let (src, dst, proto) = (ip.src(), ip.dst(), ip.protocol());
     Ok(Seen {
         key: FlowKey { src, dst, sport, dport, proto, zone: 0, pad: [0; 2] },

@@ -4,13 +4,41 @@
 //! answer between: TCP's third segment, for UDP the answer or the second datagram. A flood of first packets
 //! therefore turns over that small table only, even where the real servers answer every SYN.
 
+use super::icmp::Quote;
 use super::pair::{self, Pair};
 use super::tables::{InsertError, LoadChange, Table};
-use super::{PacketBytes, Seen, Step, Tables, Verdict, admit, hold, rewrite, tcp_state};
+use super::{PacketBytes, Seen, Step, Tables, Verdict, admit, refuse, rewrite, tcp_state};
 use crate::abi::{
-    ConnState, DropReason, FlowKey, FlowRef, NextHop, Notice, ServiceKey, StickyKey, Tick,
+    ConnState, DropReason, FlowKey, FlowRef, HopId, NextHop, Notice, ServiceKey, StickyKey, Tick,
 };
 use crate::wire::tcp::TcpFlags;
+
+/// The next hop that a packet may not be able to take.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Blocked {
+    /// Which.
+    pub hop: HopId,
+    /// Bits of `FlowFlags`: of the flow, and in which direction.
+    pub flags: u8,
+    /// 0.
+    pub pad: [u8; 3],
+}
+
+impl Blocked {
+    /// [`rewrite::way`]; remembers what is in it.
+    #[inline(always)]
+    pub(super) fn way<'t, T: Tables>(
+        &mut self,
+        tables: &'t T,
+        hop: HopId,
+        flags: u8,
+        seen: &Seen,
+    ) -> Step<&'t NextHop> {
+        *self = Self { hop, flags, pad: [0; 3] };
+        rewrite::way(tables, hop, seen)
+    }
+}
 
 /// A packet on the slow path and room to work on it. Lives in a per-CPU map: the stack has 512 bytes.
 #[repr(C)]
@@ -26,6 +54,10 @@ pub struct Scratch {
     pub verdict: Verdict,
     /// The flow that is being made.
     pub pair: Pair,
+    /// What may be in its way.
+    pub blocked: Blocked,
+    /// What an ICMP error quotes.
+    pub quote: Quote,
     /// Key of the other direction of a flow that was found.
     pub twin: FlowKey,
     /// The way back that is being learned.
@@ -50,9 +82,12 @@ impl Scratch {
 /// Decides and acts. A function of its own in the kernel program (one call, only off the established path).
 #[inline(never)]
 pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, scratch: &mut Scratch) {
-    let (Ok(verdict) | Err(verdict)) = decide(packet, tables, scratch)
+    let gone = decide(packet, tables, scratch)
         .and_then(|found| leave(packet, tables, found.as_ref(), scratch));
-    scratch.verdict = verdict;
+    scratch.verdict = match gone {
+        Ok(verdict) => verdict,
+        Err(verdict) => refuse::answer(verdict, packet, tables, scratch),
+    };
 }
 
 /// Sends the packet: the way its entry says, or by the pair in `scratch` that was made for it.
@@ -61,16 +96,15 @@ fn leave<P: PacketBytes, T: Tables>(
     packet: &mut P,
     tables: &T,
     found: Option<&FlowRef<'_>>,
-    scratch: &Scratch,
+    scratch: &mut Scratch,
 ) -> Step<Verdict> {
-    let made = &scratch.pair.request.rewrite;
-    let rewrite = found.map_or(made, FlowRef::rewrite);
-    let hop = rewrite::way(tables, rewrite.hop, &scratch.seen)
-        .map_err(|verdict| hold::or(verdict, packet, tables, rewrite.hop, scratch))?;
+    let Scratch { pair, seen, blocked, .. } = scratch;
+    let rewrite = found.map_or(&pair.request.rewrite, FlowRef::rewrite);
+    let hop = blocked.way(tables, rewrite.hop, rewrite.flags, seen)?;
     if let Some(entry) = found {
         entry.touch(scratch.now);
     }
-    Ok(rewrite::send(packet, tables, rewrite, hop, &scratch.seen, scratch.ifindex))
+    Ok(rewrite::send(packet, tables, rewrite, hop, seen, scratch.ifindex))
 }
 
 /// The entry of the packet's flow; `None`: the pair in `scratch` is its flow, just made.

@@ -44,6 +44,13 @@ impl Delta {
         self.word(old.0, new.0)
     }
 
+    /// Both changes together.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// The whole change as one word, to be kept and used for every packet of a flow.
     #[inline(always)]
     pub const fn finish(self) -> u16 {

@@ -40,6 +40,18 @@ impl Ipv4 {
         u16::from_be_bytes(self.0.frags) & 0x3fff != 0
     }
 
+    /// Whether it is a fragment other than the first: it has no transport header.
+    #[inline(always)]
+    pub fn is_later_fragment(&self) -> bool {
+        u16::from_be_bytes(self.0.frags) & 0x1fff != 0
+    }
+
+    /// Whether routers must not fragment it.
+    #[inline(always)]
+    pub fn dont_fragment(&self) -> bool {
+        self.0.frags[0] & 0x40 != 0
+    }
+
     /// Time to live, in hops.
     #[inline(always)]
     pub fn ttl(&self) -> u8 {
@@ -71,6 +83,18 @@ impl Ipv4 {
         self.0.dst_addr = dst.0;
         self.0.ttl = self.0.ttl.wrapping_sub(1);
         self.0.check = checksum::update(self.0.check, delta);
+    }
+
+    /// New addresses in a header that is only quoted: its TTL stays. What that does to the sum of these 20 bytes: of the
+    /// addresses and of the checksum field, which makes up for them.
+    #[inline(always)]
+    pub fn readdress(&mut self, src: Addr4, dst: Addr4) -> checksum::Delta {
+        let addresses = checksum::Delta::new().addr(self.src(), src).addr(self.dst(), dst);
+        let old = self.0.check;
+        self.0.check = checksum::update(old, addresses.finish());
+        self.0.src_addr = src.0;
+        self.0.dst_addr = dst.0;
+        addresses.word(old, self.0.check)
     }
 
     /// What one hop less does to the header's sum: the word of TTL and protocol falls by 0x0100.

@@ -196,7 +196,10 @@ impl Maps {
         // An IPv4 packet is no longer than that, whatever the interface takes.
         let mtu = u16::try_from(facts.mtu).unwrap_or(u16::MAX);
         let before = self.ifaces.get(&facts.ifindex)?;
-        self.ifaces.put(&facts.ifindex, &Iface { mac: facts.mac, mtu, flags, pad: [0; 3] })?;
+        self.ifaces.put(
+            &facts.ifindex,
+            &Iface { mac: facts.mac, mtu, flags, pad: [0; 3], addr: facts.address },
+        )?;
         if before.is_some_and(|before| before.mtu != mtu) {
             let here = |hop: &NextHop| hop.ifindex == facts.ifindex;
             self.rewrite_learned(here, |hop| NextHop { mtu, ..hop })?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{FsType, statfs};
 
-use lb_common::wire::Mac;
+use lb_common::wire::{Addr4, Mac};
 
 use super::error::LoadError;
 
@@ -16,6 +16,8 @@ pub struct InterfaceFacts {
     pub name: String,
     pub ifindex: u32,
     pub mtu: u32,
+    /// Primary IPv4 address; 0.0.0.0: none.
+    pub address: Addr4,
     /// All zero: no Ethernet.
     pub mac: Mac,
     /// Administratively up (`IFF_UP`).

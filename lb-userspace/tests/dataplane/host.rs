@@ -80,6 +80,7 @@ impl Host {
                 driver: link["linkinfo"]["info_kind"].as_str().unwrap_or_default().into(),
                 // What the program makes of it is the engine's business.
                 mac: lb_common::wire::Mac::default(),
+                address: lb_common::wire::Addr4::UNSPECIFIED,
                 lro: false,
                 xdp_prog_id: number(&link["xdp"]["prog"]["id"]),
                 // XDP_ATTACHED_SKB

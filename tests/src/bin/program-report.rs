@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use lb_tests::chain;
 use lb_tests::pins::Pins;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -26,8 +27,10 @@ const LOG_LINES: usize = 60;
 struct Measured {
     name: String,
     instructions: u32,
-    /// Of the program and each function it calls; they may be stacked on one another.
+    /// Of the program and each function it calls.
     stack: Vec<u32>,
+    /// Of the deepest chain of calls.
+    deepest: u32,
     jitted: u32,
 }
 
@@ -49,7 +52,10 @@ fn report() -> Result<()> {
         return Ok(());
     }
     let measured = measure(&object)?;
-    println!("{:<24} {:>12} {:>8} {:>10}", "program", "instructions", "stack", "JIT bytes");
+    println!(
+        "{:<24} {:>12} {:>6} {:>10}  stack of each function",
+        "program", "instructions", "stack", "JIT bytes"
+    );
     for program in &measured {
         println!("{program}");
     }
@@ -65,19 +71,22 @@ fn committed_object() -> PathBuf {
 }
 
 fn measure(object: &[u8]) -> Result<Vec<Measured>> {
+    let file = object::File::parse(object)?;
     let mut measured = Vec::new();
     for (name, program) in with_log(object, VerifierLogLevel::STATS)?.programs_mut() {
         let Ok(log) = verifier_log(program)? else { bail!(refusal(object, name)?) };
         load(program).with_context(|| format!("the kernel refuses `{name}`"))?;
         let info =
             program.info().with_context(|| format!("the kernel tells nothing of `{name}`"))?;
+        let stack = stack_depths(&log)
+            .with_context(|| format!("no stack depth in the verifier's log: {log}"))?;
         measured.push(Measured {
+            deepest: chain::deepest(&file, name, &stack)?,
             name: name.to_owned(),
             instructions: info
                 .verified_instruction_count()
                 .context("this kernel does not tell the number of verified instructions")?,
-            stack: stack_depths(&log)
-                .with_context(|| format!("no stack depth in the verifier's log: {log}"))?,
+            stack,
             jitted: info.size_jitted(),
         });
     }
@@ -144,15 +153,14 @@ fn stack_depths(log: &str) -> Option<Vec<u32>> {
 
 impl Measured {
     fn over_budget(&self) -> Option<String> {
-        let stack: u32 = self.stack.iter().sum();
         if self.instructions > MOST_INSTRUCTIONS {
             return Some(format!(
                 "`{}` takes {} verified instructions, more than {MOST_INSTRUCTIONS}",
                 self.name, self.instructions
             ));
         }
-        (stack > MOST_STACK).then(|| {
-            format!("`{}` takes {stack} bytes of stack, more than {MOST_STACK}", self.name)
+        (self.deepest >= MOST_STACK).then(|| {
+            format!("`{}` takes {} bytes of stack, not under {MOST_STACK}", self.name, self.deepest)
         })
     }
 }
@@ -160,8 +168,8 @@ impl Measured {
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stack: Vec<String> = self.stack.iter().map(u32::to_string).collect();
-        let Self { name, instructions, jitted, .. } = self;
-        write!(f, "{name:<24} {instructions:>12} {:>8} {jitted:>10}", stack.join("+"))
+        let Self { name, instructions, deepest, jitted, .. } = self;
+        write!(f, "{name:<24} {instructions:>12} {deepest:>6} {jitted:>10}  {}", stack.join(" "))
     }
 }
 

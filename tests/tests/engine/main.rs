@@ -8,6 +8,7 @@ mod expiry;
 mod flags;
 mod handshake;
 mod hold;
+mod icmp;
 mod packets;
 mod reasons;
 mod schedule;

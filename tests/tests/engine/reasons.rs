@@ -1,13 +1,14 @@
 //! Every reason by the packet that raises it, and nothing but it.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use lb_common::abi::{Budget, DropReason, HeldHead, HopId, HopState, NextHop, PassReason, limits};
 use lb_common::engine::tables::{InsertError, Table};
 use lb_common::engine::{Action, PacketBytes};
 use lb_common::host::Frame;
 use lb_common::wire::Wire;
-use lb_tests::packets::{self, Flags};
+use lb_tests::packets::{self, Flags, icmp};
 use lb_tests::world::{self, IFINDEX, VIP};
 
 use crate::bed::{Bed, CLIENT};
@@ -25,6 +26,11 @@ struct Case {
 
 const fn pass(reason: PassReason, packet: fn(&mut Bed) -> Vec<u8>) -> Case {
     Case { reason: reason.name(), action: Action::Pass, packet, also: |_| {} }
+}
+
+/// Dropped, and answered with an ICMP error.
+const fn answered(reason: DropReason, packet: fn(&mut Bed) -> Vec<u8>) -> Case {
+    Case { action: Action::Redirect, ..drop(reason, packet) }
 }
 
 const fn drop(reason: DropReason, packet: fn(&mut Bed) -> Vec<u8>) -> Case {
@@ -56,6 +62,18 @@ fn towards(bed: &Bed, state: HopState) -> Vec<u8> {
     conn.up(Flags::ACK, b"more")
 }
 
+/// An ICMP unreachable, to `to`, that quotes the beginning of a frame's packet.
+fn unreachable(to: Ipv4Addr, frame: &[u8]) -> Vec<u8> {
+    let quote = &packets::ip_packet(frame)[..28];
+    packets::icmp(CLIENT, to, (icmp::UNREACHABLE, 1, [0; 4]), quote)
+}
+
+/// An ICMP error about the first packet of a connection.
+fn about_a_flow(bed: &Bed, head: (u8, u8, [u8; 4])) -> Vec<u8> {
+    let left = bed.syn((CLIENT, 40_000), world::NAT).bytes;
+    packets::icmp(CLIENT, CLIENT, head, &packets::ip_packet(&left)[..28])
+}
+
 /// Offsets in a frame.
 const ETHER_TYPE: usize = 12;
 const VERSION: usize = 14;
@@ -67,7 +85,7 @@ fn cases() -> Vec<Case> {
     vec![
         pass(PassReason::NotIpv4, |_| odd(ETHER_TYPE + 1, 0x06)),
         pass(PassReason::GroupFrame, |_| odd(0, 0x01)),
-        pass(PassReason::NotTcpUdp, |_| odd(PROTOCOL, 1)),
+        pass(PassReason::NotTcpUdp, |_| odd(PROTOCOL, 47)),
         pass(PassReason::IpOptions, |_| odd(VERSION, 0x46)),
         pass(PassReason::Fragment, |_| odd(FRAGMENT, 0x20)),
         pass(PassReason::Truncated, |_| syn(world::NAT)[..30].to_vec()),
@@ -76,7 +94,7 @@ fn cases() -> Vec<Case> {
         pass(PassReason::NoFlowNotSyn, |_| {
             packets::tcp((CLIENT, 40_000), (VIP, world::NAT), Flags::ACK, b"")
         }),
-        Case { action: Action::Redirect, ..drop(DropReason::NoUsableReal, |_| syn(world::EMPTY)) },
+        answered(DropReason::NoUsableReal, |_| syn(world::EMPTY)),
         drop(DropReason::NoUsableRealQuiet, |bed| {
             bed.host.allow(Budget::Icmp, 0);
             syn(world::EMPTY)
@@ -123,10 +141,43 @@ fn cases() -> Vec<Case> {
             syn(world::NAT)
         })
         .and(|counts| counts.hop_cursor += 8),
-        drop(DropReason::TtlExpired, |_| packets::with_ttl(syn(world::NAT), 1)),
-        drop(DropReason::MtuExceeded, |bed| {
+        answered(DropReason::TtlExpired, |_| packets::with_ttl(syn(world::NAT), 1)),
+        answered(DropReason::MtuExceeded, |bed| {
             let conn = bed.establish((CLIENT, 40_000), world::NAT);
             conn.up(Flags::ACK, &[b'x'; 1461])
+        }),
+        pass(PassReason::IcmpQuery, |_| packets::icmp(CLIENT, VIP, (icmp::ECHO, 0, [0; 4]), b"")),
+        pass(PassReason::IcmpNoFlow, |_| unreachable(VIP, &syn(world::NAT))),
+        pass(PassReason::IcmpCutQuote, |_| unreachable(VIP, &odd(PROTOCOL, 47))),
+        // P-43
+        drop(DropReason::IcmpBadChecksum, |bed| {
+            let mut frame = about_a_flow(bed, (icmp::UNREACHABLE, 1, [0; 4]));
+            frame[37] ^= 1;
+            frame
+        }),
+        // P-44
+        drop(DropReason::IcmpBadQuote, |bed| {
+            let mut left = bed.syn((CLIENT, 40_000), world::NAT).bytes;
+            left[24] ^= 1;
+            unreachable(CLIENT, &left)
+        }),
+        // S-34
+        drop(DropReason::IcmpForged, |bed| {
+            let left = bed.syn((CLIENT, 40_000), world::NAT).bytes;
+            unreachable(VIP, &left)
+        }),
+        // P-40
+        drop(DropReason::IcmpType, |bed| about_a_flow(bed, (icmp::REDIRECT, 1, [0; 4]))),
+        // S-34
+        drop(DropReason::IcmpSmallMtu, |bed| {
+            let head = (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, [0, 0, 2, 0x3f]);
+            about_a_flow(bed, head)
+        }),
+        drop(DropReason::IcmpTooLong, |bed| {
+            let mut left = bed.syn((CLIENT, 40_000), world::NAT).bytes;
+            left.resize(1_600, 0);
+            let quote = &left[14..1_490];
+            packets::icmp(CLIENT, CLIENT, (icmp::UNREACHABLE, 1, [0; 4]), quote)
         }),
         drop(DropReason::BadMapValue, |bed| {
             for real in bed.host.reals.values_mut() {

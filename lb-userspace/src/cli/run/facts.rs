@@ -2,21 +2,24 @@
 
 use std::collections::BTreeSet;
 
+use lb_common::wire::Addr4;
+
 use crate::control::{HopInfo, HostPorts};
 use crate::dataplane::preflight::InterfaceFacts;
 use crate::node::{Link, Node, Resolved, host};
 
 /// Every interface here.
 pub(super) fn interfaces(node: &Node) -> Vec<InterfaceFacts> {
-    node.links().iter().map(interface).collect()
+    node.links().iter().map(|link| interface(node, link)).collect()
 }
 
 /// One interface. A driver that does not say its name or its offloads is one like any other.
-pub(super) fn interface(link: &Link) -> InterfaceFacts {
+pub(super) fn interface(node: &Node, link: &Link) -> InterfaceFacts {
     InterfaceFacts {
         name: link.name.clone(),
         ifindex: link.ifindex,
         mtu: link.mtu,
+        address: node.primary_address(link.ifindex).map_or(Addr4::UNSPECIFIED, Addr4::from),
         mac: link.mac.unwrap_or_default(),
         up: link.enabled,
         driver: host::driver_name(&link.name).unwrap_or_default(),

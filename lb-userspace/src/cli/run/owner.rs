@@ -291,7 +291,8 @@ impl Owner {
     pub(super) fn hop_changed(&mut self, destination: Ipv4Addr) {
         let hop = self.keeper.hop(destination).map(|resolved| {
             let link = self.node.link(resolved.ifindex);
-            let driver = link.map(|link| facts::interface(&link).driver).unwrap_or_default();
+            let driver =
+                link.map(|link| facts::interface(&self.node, &link).driver).unwrap_or_default();
             facts::hop(&resolved, crate::dataplane::bounces(&driver))
         });
         self.feed(Event::Hop { destination, hop });
@@ -303,7 +304,9 @@ impl Owner {
             NodeEvent::NeighbourChanged { ifindex, address, mac, .. } => {
                 self.neighbour_changed(ifindex, address, mac);
             }
-            NodeEvent::LinkChanged { .. } | NodeEvent::LinkGone { .. } => self.reattach(),
+            NodeEvent::LinkChanged { .. }
+            | NodeEvent::LinkGone { .. }
+            | NodeEvent::AddressesChanged { .. } => self.reattach(),
             NodeEvent::Resynced => {
                 self.reattach();
                 // Whoever moved while nobody listened has another address now.
@@ -311,7 +314,7 @@ impl Owner {
                     self.neighbour_changed(ifindex, address, Some(mac));
                 }
             }
-            NodeEvent::AddressesChanged { .. } | NodeEvent::RoutesChanged => {}
+            NodeEvent::RoutesChanged => {}
         }
     }
 
