@@ -10,6 +10,8 @@ pub mod binary;
 pub mod client;
 /// Configuration text.
 pub mod config;
+/// A laboratory with routers in it.
+pub mod routed;
 /// Servers on the real servers that tell who they are and whom they see.
 pub mod server;
 
@@ -20,6 +22,7 @@ pub mod churn;
 pub mod demo;
 pub mod ending;
 pub mod health;
+pub mod icmp;
 pub mod links;
 pub mod neighbours;
 pub mod persistence;
