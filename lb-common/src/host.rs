@@ -7,9 +7,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::abi::{
-    Budget, Config, ConnState, Flow, FlowKey, FlowRef, Gauge, HeldHead, HopId, Iface, LastHopKey,
-    Load, NextHop, Notice, REASON_SLOTS, Real, RealCounters, RealId, Service, ServiceId,
-    ServiceKey, Sticky, StickyKey, Tick, limits,
+    Budget, Config, ConnState, Flow, FlowKey, FlowRef, FragmentKey, Fragmented, Gauge, HeldHead,
+    HopId, Iface, LastHopKey, Load, NextHop, Notice, REASON_SLOTS, Real, RealCounters, RealId,
+    Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick, limits,
 };
 use crate::engine::tables::{InsertError, LoadChange, Table};
 use crate::engine::{PacketBytes, Scratch, Tables, Verdict, walk};
@@ -20,6 +20,8 @@ use crate::wire::{Addr4, Wire};
 pub struct Frame {
     /// The bytes from the Ethernet header on.
     pub bytes: Vec<u8>,
+    /// The interface it came in by.
+    pub ifindex: u32,
     /// Whether somebody takes it when it is handed over.
     pub may_wait: bool,
     /// With what it was handed over.
@@ -44,6 +46,10 @@ impl PacketBytes for Frame {
         let bytes = self.bytes.get_mut(off..off.checked_add(size_of::<T>())?)?;
         // SAFETY: as in `at`, borrowed mutably.
         Some(unsafe { &mut *bytes.as_mut_ptr().cast::<T>() })
+    }
+
+    fn ingress(&self) -> u32 {
+        self.ifindex
     }
 
     fn len(&self) -> usize {
@@ -126,6 +132,7 @@ pub struct HostTables {
     hops: RefCell<BTreeMap<HopId, Box<NextHop>>>,
     last_hops: RefCell<HashMap<LastHopKey, HopId>>,
     sticky: RefCell<HashMap<StickyKey, Sticky>>,
+    fragments: RefCell<HashMap<FragmentKey, Box<Fragmented>>>,
     loads: RefCell<BTreeMap<RealId, (Load, i64)>>,
     cursors: RefCell<HashMap<ServiceId, u32>>,
     gauges: RefCell<[u32; Gauge::COUNT as usize]>,
@@ -154,6 +161,7 @@ impl HostTables {
             hops: RefCell::default(),
             last_hops: RefCell::default(),
             sticky: RefCell::default(),
+            fragments: RefCell::default(),
             loads: RefCell::default(),
             cursors: RefCell::default(),
             gauges: RefCell::default(),
@@ -166,7 +174,8 @@ impl HostTables {
 
     /// One packet through the engine, counted as the shells count.
     pub fn run(&self, frame: &mut Frame, ifindex: u32) -> Verdict {
-        let verdict = walk(frame, self, ifindex);
+        frame.ifindex = ifindex;
+        let verdict = walk(frame, self);
         if verdict.slot() != 0 {
             self.reasons.borrow_mut()[verdict.slot() as usize] += 1;
         }
@@ -227,6 +236,11 @@ impl HostTables {
         self.gauges.borrow()[gauge as usize]
     }
 
+    /// How many first fragments are remembered.
+    pub fn fragments(&self) -> usize {
+        self.fragments.borrow().len()
+    }
+
     /// How many templates there are.
     pub fn templates(&self) -> usize {
         self.sticky.borrow().len()
@@ -247,7 +261,11 @@ impl HostTables {
 }
 
 impl Tables for HostTables {
-    fn with_scratch<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
+    fn with_scratch<R>(
+        &self,
+        _given_back: bool,
+        work: impl FnOnce(&mut Scratch) -> R,
+    ) -> Option<R> {
         Some(work(&mut self.scratch.borrow_mut()))
     }
 
@@ -324,6 +342,18 @@ impl Tables for HostTables {
     fn put_sticky(&self, key: &StickyKey, value: Sticky) -> bool {
         self.sticky.borrow_mut().insert(*key, value);
         true
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<&Fragmented> {
+        let fragments = self.fragments.borrow();
+        let first: *const Fragmented = &raw const **fragments.get(key)?;
+        // SAFETY: boxed, and replaced only by the single thread that also holds the reference; the engine does not keep
+        // one across `put_fragment`.
+        Some(unsafe { &*first })
+    }
+
+    fn put_fragment(&self, key: &FragmentKey, first: &Fragmented) {
+        self.fragments.borrow_mut().insert(*key, Box::new(*first));
     }
 
     fn hop(&self, id: HopId) -> Option<&NextHop> {

@@ -15,7 +15,7 @@ mod maps;
 mod packet;
 mod tables;
 
-use aya_ebpf::bindings::{xdp_action, xdp_md};
+use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
@@ -27,10 +27,8 @@ use tables::Kernel;
 /// The data path.
 #[xdp]
 pub fn xlb_xdp(ctx: XdpContext) -> u32 {
-    // SAFETY: the context is valid for the whole run of the program.
-    let ifindex = unsafe { (*ctx.ctx.cast::<xdp_md>()).ingress_ifindex };
     let mut frame = Frame::new(ctx);
-    let verdict = engine::walk(&mut frame, &Kernel, ifindex);
+    let verdict = engine::walk(&mut frame, &Kernel);
     if verdict.slot() != 0 {
         tables::count_reason(verdict.slot());
     }

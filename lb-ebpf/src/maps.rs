@@ -6,8 +6,9 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray, PerfEventArray};
 use lb_common::abi::{
-    Budget, Config, Flow, FlowKey, Gauge, HeldHead, Iface, LastHopKey, Load, NextHop, REASON_SLOTS,
-    Real, RealCounters, Retired, Service, ServiceKey, Spent, Sticky, StickyKey, limits,
+    Budget, Config, Flow, FlowKey, FragmentKey, Fragmented, Gauge, HeldHead, Iface, LastHopKey,
+    Load, NextHop, REASON_SLOTS, Real, RealCounters, Retired, Service, ServiceKey, Spent, Sticky,
+    StickyKey, limits,
 };
 use lb_common::engine::Scratch;
 use lb_common::wire::Addr4;
@@ -39,6 +40,9 @@ pub static LOCALS4: Array<Addr4> = Array::pinned(limits::LOCALS, 0);
 #[map]
 pub static PORTS: Array<u32> = Array::pinned(limits::PORTS, 0);
 #[map]
+pub static FRAGMENTS4: LruHashMap<FragmentKey, Fragmented> =
+    LruHashMap::pinned(limits::FRAGMENTS, 0);
+#[map]
 pub static CONFIG: Array<Config> = Array::pinned(1, 0);
 #[map]
 pub static GAUGES: Array<u32> = Array::pinned(Gauge::COUNT, 0);
@@ -47,9 +51,10 @@ pub static BUDGETS: PerCpuArray<Spent> = PerCpuArray::pinned(Budget::COUNT, 0);
 /// Not pinned: its buffers end with the daemon that opened them.
 #[map]
 pub static HELD: PerfEventArray<HeldHead> = PerfEventArray::new(0);
-/// Room for the slow path; not pinned, of no meaning between packets.
+/// Room for the slow path: of frames that arrive, and of those that the daemon gives back. Not pinned, of no meaning
+/// between packets.
 #[map]
-pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 pub static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_SLOTS, 0);
 #[map]

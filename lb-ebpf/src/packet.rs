@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::{
     bpf_perf_event_output, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
 };
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{HeldHead, LAST_TRY};
+use lb_common::abi::{GIVEN_BACK, HeldHead, LAST_TRY};
 use lb_common::engine::{PacketBytes, sum};
 use lb_common::wire::Wire;
 
@@ -33,13 +33,15 @@ impl Frame {
         self.end = self.ctx.data_end();
     }
 
-    /// Whether the daemon gave it back for the last time.
+    /// What the daemon wrote in front of the frame; 0 where nobody did.
     #[inline(always)]
-    fn is_last_try(&self) -> bool {
+    fn metadata(&self) -> u32 {
         let metadata = self.ctx.metadata();
+        if metadata + size_of::<u32>() > self.ctx.data() {
+            return 0;
+        }
         // SAFETY: the four bytes lie between `data_meta` and `data`; metadata is a multiple of four bytes long.
-        metadata + size_of::<u32>() <= self.ctx.data()
-            && unsafe { *(metadata as *const u32) } == LAST_TRY
+        unsafe { *(metadata as *const u32) }
     }
 }
 
@@ -113,6 +115,12 @@ impl PacketBytes for Frame {
     }
 
     #[inline(always)]
+    fn ingress(&self) -> u32 {
+        // SAFETY: the context is valid for the whole run of the program.
+        unsafe { (*self.ctx.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
     fn len(&self) -> usize {
         self.end - self.start
     }
@@ -135,10 +143,15 @@ impl PacketBytes for Frame {
     }
 
     #[inline(always)]
+    fn is_given_back(&self) -> bool {
+        self.metadata() | (GIVEN_BACK ^ LAST_TRY) == GIVEN_BACK
+    }
+
+    #[inline(always)]
     fn hand_over(&self, head: &HeldHead) -> bool {
         // The upper half tells the helper how much of the frame to append.
         let flags = u64::from(head.len) << 32 | u64::from(BPF_F_CURRENT_CPU as u32);
-        !self.is_last_try()
+        self.metadata() != LAST_TRY
             // SAFETY: context and map are this object's; `head` is readable for its size.
             && unsafe {
                 bpf_perf_event_output(

@@ -4,8 +4,9 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use lb_common::abi::{
-    Budget, Config, ConnState, Flow, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load,
-    NextHop, Notice, Real, RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick,
+    Budget, Config, ConnState, Flow, FlowKey, FlowRef, FragmentKey, Fragmented, Gauge, HopId,
+    Iface, LastHopKey, Load, NextHop, Notice, Real, RealId, Service, ServiceId, ServiceKey, Sticky,
+    StickyKey, Tick,
 };
 use lb_common::engine::tables::{InsertError, LoadChange, Table};
 use lb_common::engine::{Scratch, Tables, sched};
@@ -48,9 +49,10 @@ fn add(word: *mut u32, by: i32) {
 
 impl Tables for Kernel {
     #[inline(always)]
-    fn with_scratch<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
-        let scratch = maps::SCRATCH.get_ptr_mut(0)?;
-        // SAFETY: a per-CPU element, lent once in a run, and no run interrupts another on its CPU.
+    fn with_scratch<R>(&self, given_back: bool, work: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
+        let scratch = maps::SCRATCH.get_ptr_mut(u32::from(given_back))?;
+        // SAFETY: a per-CPU element, lent once in a run. Frames that arrive do not interrupt one another on their CPU, and
+        // those that are given back are run one after the other, by one thread.
         Some(work(unsafe { &mut *scratch }))
     }
 
@@ -164,6 +166,19 @@ impl Tables for Kernel {
     #[inline(always)]
     fn put_sticky(&self, key: &StickyKey, value: Sticky) -> bool {
         maps::STICKY4.insert(key, value, BPF_ANY as u64).is_ok()
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<&Fragmented> {
+        // SAFETY: the element stays allocated; replaced by another packet's under our eyes, its fragment goes astray, as
+        // it would if the two had the same identification.
+        unsafe { maps::FRAGMENTS4.get(key) }
+    }
+
+    #[inline(always)]
+    fn put_fragment(&self, key: &FragmentKey, first: &Fragmented) {
+        // The table makes room; where it cannot, later fragments are left to the kernel and counted.
+        let _ = maps::FRAGMENTS4.insert(key, first, BPF_ANY as u64);
     }
 
     #[inline(always)]

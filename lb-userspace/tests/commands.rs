@@ -23,7 +23,7 @@ const REPORT: &str = r#"{"schema":1,"instance":"xlb","mode":{"eth0":"xdp"},"gene
     "services":[{"address":"10.64.1.2","port":10000,"protocol":"tcp","fwmark":null,"group":null,
     "scheduler":"rr","flags":[],"kind":"NAT","persistence_s":10,"quorum_up":true,"sorry_active":false,
     "conns":1,"in_packets":2,"out_packets":3,"in_bytes":4,"out_bytes":5,"reals":[]}],
-    "drops":{"no_neighbour":4},"passes":{"not_ipv4":9},
+    "drops":{"no_neighbour":4},"passes":{"not_ipv4":9},"notices":{"held":2},
     "tables":{"established":{"used":0,"capacity":4096},"half_open":{"used":0,"capacity":1},
     "templates":{"used":0,"capacity":1,"refused":0},"fragments":{"used":0,"capacity":1}},"snat":[]}"#;
 

@@ -7,8 +7,9 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
 use lb_common::abi::{
-    Flow, FlowKey, Gauge, HopId, Iface, LastHopKey, Load, NextHop, REASON_SLOTS, RealCounters,
-    RealId, Service, ServiceKey, Sticky, StickyKey, limits, map, program,
+    Flow, FlowKey, FragmentKey, Fragmented, Gauge, HopId, Iface, LastHopKey, Load, NextHop,
+    REASON_SLOTS, RealCounters, RealId, Service, ServiceKey, Sticky, StickyKey, limits, map,
+    program,
 };
 
 use crate::pins::Pins;
@@ -108,6 +109,10 @@ impl Kernel {
         let mut sticky = self.hash::<StickyKey, Sticky>(map::STICKY4)?;
         for key in sticky.keys().collect::<Result<Vec<_>, _>>()? {
             sticky.remove(&key)?;
+        }
+        let mut fragments = self.hash::<FragmentKey, Fragmented>(map::FRAGMENTS4)?;
+        for key in fragments.keys().collect::<Result<Vec<_>, _>>()? {
+            fragments.remove(&key)?;
         }
         let cpus =
             aya::util::nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;

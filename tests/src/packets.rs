@@ -139,6 +139,51 @@ pub fn take_error(frame: &[u8]) -> TakenError {
     }
 }
 
+/// Cuts a frame's IPv4 packet into fragments whose payloads end at these offsets; each in a frame of its own.
+///
+/// # Panics
+///
+/// Where an offset is no multiple of eight.
+pub fn fragments(frame: &[u8], id: u16, ends: &[usize]) -> Vec<Vec<u8>> {
+    let payload = &ip_packet(frame)[20..];
+    let (mut from, mut all) = (0, Vec::new());
+    for end in ends.iter().copied().chain([payload.len()]) {
+        assert!(from % 8 == 0, "offsets are counted in eight bytes");
+        let piece = &payload[from..end];
+        let more = if end < payload.len() { 0x2000 } else { 0 };
+        let mut fragment = frame[..34].to_vec();
+        fragment.extend(piece);
+        fragment[16..18].copy_from_slice(&(20 + piece.len() as u16).to_be_bytes());
+        fragment[18..20].copy_from_slice(&id.to_be_bytes());
+        fragment[20..22].copy_from_slice(&(more | (from / 8) as u16).to_be_bytes());
+        refresh_ip_checksum(&mut fragment);
+        all.push(fragment);
+        from = end;
+    }
+    all
+}
+
+/// Puts fragments together again; their headers must be right and agree.
+///
+/// # Panics
+///
+/// Where they do not.
+pub fn reassembled(fragments: &[Vec<u8>]) -> Vec<u8> {
+    let mut whole = fragments[0][..34].to_vec();
+    for fragment in fragments {
+        let (ip, _) = Ipv4Header::from_slice(&fragment[14..]).expect("ipv4");
+        assert_eq!(ip.header_checksum, ip.calc_header_checksum(), "IPv4 header checksum");
+        assert_eq!(fragment[26..34], whole[26..34], "addresses");
+        assert_eq!(usize::from(ip.fragment_offset.value()) * 8, whole.len() - 34, "in order");
+        whole.extend(&ip_packet(fragment)[20..]);
+    }
+    let length = (whole.len() - 14) as u16;
+    whole[16..18].copy_from_slice(&length.to_be_bytes());
+    whole[20..22].fill(0);
+    refresh_ip_checksum(&mut whole);
+    whole
+}
+
 /// Sets the time to live and mends the header checksum.
 pub fn with_ttl(mut frame: Vec<u8>, ttl: u8) -> Vec<u8> {
     frame[22] = ttl;

@@ -23,6 +23,7 @@ scenarios! {
     churn: nat_two_arm, fullnat_two_arm, fullnat_one_arm;
     demo: the_demo_succeeds, an_interrupted_demo_cleans_up;
     ending: a_clean_stop_leaves_nothing, detach_removes_what_kill_9_left;
+    fragments: large_datagrams_pass_both_ways;
     health: tcp_check_takes_out_and_puts_back, all_down_refuses_at_once, a_live_connection_outlives_its_health;
     icmp: a_narrow_link_on_the_clients_side, a_narrow_link_on_the_real_servers_side, a_narrow_inner_link, a_narrow_outer_link,
         an_ended_time_to_live_is_told, a_refused_datagram_is_told, echo_is_answered, forged_errors_end_nothing;

@@ -135,36 +135,27 @@ struct Packet {
     payload: usize,
     /// An ICMP error about the last packet of this client and service that left: kind, code, word, bytes quoted.
     error: Option<(u8, u8, [u8; 4], usize)>,
+    /// Only a piece of it: the packet's identification, and whether the first.
+    piece: Option<(u16, bool)>,
     cut: Option<usize>,
     flip: Option<(usize, u8)>,
 }
 
 fn any_packet() -> impl Strategy<Value = Packet> {
-    (
-        (0..3_u8, 40_000..40_003_u16, 0..10_usize, any::<bool>(), 0..16_u8),
-        (prop_oneof![8 => Just(64_u8), 1 => 0..3_u8], 0..40_usize),
-        (
-            prop::option::weighted(0.05, 14..60_usize),
-            prop::option::weighted(0.1, (0..80_usize, any::<u8>())),
-            prop::option::weighted(0.2, any_error()),
-        ),
-    )
-        .prop_map(
-            |((client, client_port, service, reply, flags), (ttl, payload), (cut, flip, error))| {
-                Packet {
-                    client,
-                    client_port,
-                    service,
-                    reply,
-                    flags,
-                    ttl,
-                    payload,
-                    error,
-                    cut,
-                    flip,
-                }
-            },
-        )
+    let about = (0..3_u8, 40_000..40_003_u16, 0..10_usize, any::<bool>(), 0..16_u8);
+    let body = (prop_oneof![8 => Just(64_u8), 1 => 0..3_u8], 0..40_usize);
+    let kind = (
+        prop::option::weighted(0.2, any_error()),
+        prop::option::weighted(0.2, (0..2_u16, any::<bool>())),
+    );
+    let damage = (
+        prop::option::weighted(0.05, 14..60_usize),
+        prop::option::weighted(0.1, (0..80_usize, any::<u8>())),
+    );
+    (about, body, kind, damage).prop_map(|(about, (ttl, payload), (error, piece), (cut, flip))| {
+        let (client, client_port, service, reply, flags) = about;
+        Packet { client, client_port, service, reply, flags, ttl, payload, error, piece, cut, flip }
+    })
 }
 
 /// All kinds of ICMP message, errors or not; sizes from too little to more than there is.
@@ -212,6 +203,14 @@ impl Packet {
         } else {
             packets::tcp(from, to, Flags::from_bits(self.flags), &payload)
         };
+        let frame = match self.piece {
+            // A UDP header is whole in 16 bytes, a TCP header is not: such a piece is nobody's.
+            Some((id, first)) if packets::ip_packet(&frame).len() > 20 + 32 => {
+                let end = if self.payload.is_multiple_of(2) { 24 } else { 16 };
+                packets::fragments(&frame, id, &[end])[usize::from(!first)].clone()
+            }
+            _ => frame,
+        };
         let frame = match self.error {
             Some((kind, code, word, bytes)) if !last.left.is_empty() => {
                 let packet = packets::ip_packet(&last.left);
@@ -257,7 +256,8 @@ fn any_sequence_of_packets_is_the_same_on_host_and_in_kernel() {
                 if verdict == xdp::DROP || verdict == xdp::PASS {
                     prop_assert_eq!(&frame, &bytes, "untouched");
                 }
-                let clean = packet.flip.is_none() && packet.cut.is_none();
+                let whole = packet.piece.is_none();
+                let clean = packet.flip.is_none() && packet.cut.is_none() && whole;
                 if verdict != xdp::REDIRECT || !clean {
                     continue;
                 }

@@ -6,6 +6,7 @@
 mod config;
 mod counter;
 mod flow;
+mod fragment;
 mod held;
 mod hop;
 mod id;
@@ -16,7 +17,8 @@ mod state;
 pub use config::{Config, TICKS_UNKNOWN, Timeouts};
 pub use counter::{Budget, Gauge, RealCounters, Retired, Spent};
 pub use flow::{Flow, FlowFlags, FlowKey, FlowRef, FlowRewrite};
-pub use held::{HeldHead, LAST_TRY};
+pub use fragment::{FragmentKey, Fragmented};
+pub use held::{GIVEN_BACK, HeldHead, LAST_TRY};
 pub use hop::{HopState, Iface, LastHopKey, NextHop};
 pub use id::{HopId, RealId, ServiceId, Tick};
 pub use reason::{DropReason, Notice, PassReason, REASON_SLOTS};
@@ -50,6 +52,10 @@ pub mod limits {
     pub const PORT_TRIES: u32 = 32;
     /// Keys that one run of the expiry program takes.
     pub const EXPIRE_BATCH: u32 = 8;
+    /// Fragmented packets that are known at a time.
+    pub const FRAGMENTS: u32 = 16_384;
+    /// How long later fragments may take, in seconds: the kernel's `ipfrag_time`.
+    pub const FRAGMENT_SECONDS: u32 = 30;
     /// Bytes of the largest frame that is handed to the daemon: kernels before 5.18 run nothing larger again.
     pub const HELD_FRAME: u32 = 3_072;
 }
@@ -83,6 +89,9 @@ pub mod map {
     pub const LOCALS4: &str = "LOCALS4";
     /// Index → `u32` port number in host order: the ports full-NAT may use, shuffled. ARRAY.
     pub const PORTS: &str = "PORTS";
+    /// [`FragmentKey`](super::FragmentKey) → [`Fragmented`](super::Fragmented): first fragments that went by. LRU_HASH:
+    /// a flood of fragments turns it over and nothing else.
+    pub const FRAGMENTS4: &str = "FRAGMENTS4";
     /// `[0]` → [`Config`](super::Config). ARRAY of one.
     pub const CONFIG: &str = "CONFIG";
     /// [`Gauge`](super::Gauge) → `u32`. ARRAY; written by the programs only.

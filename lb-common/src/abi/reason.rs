@@ -1,7 +1,7 @@
 //! Why a packet was passed or dropped: numbers, names, sentences, from one list.
 //!
 //! Numbers are public: never reused, never renumbered. Pass means "not ours, the kernel's business"; drop is a
-//! decision against the packet; a notice counts what decides no packet's fate.
+//! decision against the packet; a notice counts what is neither.
 
 /// Entries of REASONS: pass reasons at their number, drop reasons at 128 + number, notices at 224 + number.
 pub const REASON_SLOTS: u32 = 256;
@@ -53,12 +53,13 @@ reasons! {
     GroupFrame = 2, "group_frame", "the frame is for a broadcast or multicast address";
     NotTcpUdp = 3, "not_tcp_udp", "IPv4, but neither TCP nor UDP nor ICMP";
     IpOptions = 4, "ip_options", "the IPv4 header has options, which this version leaves to the kernel";
-    Fragment = 5, "fragment", "a fragment of an IPv4 packet, which this version leaves to the kernel";
+    Fragment = 5, "fragment", "a later fragment of an IPv4 packet whose first has not come by here, or too long ago";
     Truncated = 6, "truncated", "the frame ends inside the Ethernet, IPv4, TCP or UDP header";
     BadIpv4 = 7, "bad_ipv4", "the IPv4 header contradicts itself or the frame: version, header length or total length";
     NoService = 8, "no_service", "no virtual server has this address, port and protocol, and no flow has this tuple";
     NoFlowNotSyn = 9, "no_flow_not_syn", "a TCP segment for a virtual server that belongs to no flow and is no SYN; the host answers with a reset, as under IPVS";
     NotOurMac = 10, "not_our_mac", "a new connection in a frame for another machine's address, which a bridge or a promiscuous port brought here";
+    TinyFragment = 14, "tiny_fragment", "a first fragment that ends inside the TCP or UDP header, so that nobody can say whose it is";
     IcmpQuery = 11, "icmp_query", "an ICMP message that is no error, such as an echo request to a virtual address: the host answers it";
     IcmpNoFlow = 12, "icmp_no_flow", "an ICMP error about a packet of no flow: the host's own, or nobody's";
     IcmpCutQuote = 13, "icmp_cut_quote", "an ICMP error whose quotation does not say which flow it is about: cut short, a later fragment, neither TCP nor UDP";
@@ -87,15 +88,16 @@ reasons! {
     IcmpForged = 18, "icmp_forged", "an ICMP error about a flow's packet that was sent to another address than the packet came from";
     IcmpType = 19, "icmp_type", "an ICMP error about a flow of a kind that is not translated: source quench, redirect, parameter problem";
     IcmpSmallMtu = 20, "icmp_small_mtu", "ICMP fragmentation needed about a flow that asks for packets of less than 576 bytes";
+    FragmentOverlap = 22, "fragment_overlap", "a later fragment of a flow's TCP segment that would overwrite its header (RFC 3128)";
     IcmpTooLong = 21, "icmp_too_long", "an ICMP error of more than 1,500 bytes, or one that is longer than its packet says";
 }
 
 reasons! {
-    /// Things worth counting that decide no packet's fate.
+    /// Things worth counting that are neither.
     Notice at 224:
     TemplateTableFull = 0, "template_table_full", "the table of persistence templates was full: a client was scheduled without one";
     Promoted = 1, "promoted", "a half-open flow was promoted to the flow table";
     Repaired = 2, "repaired", "a half-open flow had lost one of its two entries to a flood and got it back";
     IcmpSuppressed = 4, "icmp_suppressed", "a packet was dropped without the ICMP error that it deserves: over the rate limit, no address to send it from, or no room";
-    Held = 3, "held", "the next hop had no link-layer address yet: the daemon holds the packet until it answers, three seconds at most";
+    Held = 3, "held", "the next hop had no link-layer address yet: the daemon holds the packet until it answers, about three seconds at most";
 }

@@ -1,7 +1,8 @@
 //! A packet whose next hop has no link-layer address yet is not lost: the daemon holds it, as a router's neighbour queue
 //! would (RFC 1122, 2.3.2.2), and sends it through the program again when the neighbour answers.
 //!
-//! Decided before anything is recorded or written, so that the packet comes back as if it had just arrived.
+//! Decided before a byte is written, and before a new flow is recorded: nothing but the scheduler's turn is spent on it. A
+//! known flow's state has moved as the packet says, and moves no further when it comes back.
 
 use super::slow::Scratch;
 use super::{PacketBytes, Tables, Verdict};

@@ -11,6 +11,7 @@
 
 pub mod admit;
 pub mod expire;
+pub mod fragment;
 pub mod hold;
 pub mod icmp;
 pub mod pair;
@@ -50,6 +51,8 @@ pub trait PacketBytes {
     fn sum(&self, from: usize, len: usize) -> Option<u16> {
         sum::of(self, from, len)
     }
+    /// The interface it came in by.
+    fn ingress(&self) -> u32;
     /// Bytes of the frame.
     fn len(&self) -> usize;
     /// Whether there are none.
@@ -60,6 +63,10 @@ pub trait PacketBytes {
     fn grow_front(&mut self, bytes: usize) -> bool;
     /// Cuts the frame to `len` bytes. `false`: not possible, nothing done.
     fn truncate(&mut self, len: usize) -> bool;
+    /// Whether the daemon gave it back: it runs on a thread of the daemon's, not where frames arrive.
+    fn is_given_back(&self) -> bool {
+        false
+    }
     /// Hands a copy of the frame to the daemon, which gives it back once its next hop answers. `false`: nobody takes
     /// it, or it has been given back for the last time.
     fn hand_over(&self, head: &HeldHead) -> bool;
@@ -182,9 +189,9 @@ impl core::fmt::Debug for Verdict {
 /// `Err` is not a failure: it is "stop here, with this verdict".
 pub type Step<T> = Result<T, Verdict>;
 
-/// A packet's way through xlb. `ifindex`: the interface it came in by.
+/// A packet's way through xlb.
 #[inline(always)]
-pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, ifindex: u32) -> Verdict {
+pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     let seen = match parse::headers(packet) {
         Ok(seen) => seen,
         Err(verdict) => return verdict,
@@ -195,10 +202,10 @@ pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, ifindex: u32)
         && let Ok(hop) = rewrite::way(tables, entry.rewrite().hop, &seen)
     {
         entry.touch(now);
-        return rewrite::send(packet, tables, entry.rewrite(), hop, &seen, ifindex);
+        return rewrite::send(packet, tables, entry.rewrite(), hop, &seen);
     }
-    let walked = tables.with_scratch(|scratch| {
-        scratch.begin(&seen, now, ifindex);
+    let walked = tables.with_scratch(packet.is_given_back(), |scratch| {
+        scratch.begin(&seen, now, packet.ingress());
         if scratch.seen.is_icmp() {
             icmp::walk(packet, tables, scratch);
         } else {

@@ -1,6 +1,6 @@
 //! Ethernet, IPv4, TCP, UDP and ICMP headers to a [`Seen`]. What this version leaves to the kernel says why.
 
-use super::{PacketBytes, Step, Verdict};
+use super::{PacketBytes, Step, Verdict, fragment};
 use crate::abi::{FlowKey, PassReason};
 use crate::wire::Port;
 use crate::wire::eth::Ethernet;
@@ -23,7 +23,7 @@ pub struct Seen {
     pub length: u16,
     /// Time to live as it arrived.
     pub ttl: u8,
-    /// TCP's flags; none with UDP.
+    /// TCP's flags as far as they are of a state, none with UDP; and the marks of [`fragment`].
     pub tcp: TcpFlags,
 }
 
@@ -61,25 +61,27 @@ pub fn headers<P: PacketBytes>(packet: &P) -> Step<Seen> {
         let reason = if good { PassReason::IpOptions } else { PassReason::BadIpv4 };
         return Err(Verdict::pass(reason));
     }
-    if ip.is_fragment() {
-        return Err(Verdict::pass(PassReason::Fragment));
-    }
+    let piece = fragment::mark(ip);
     let length = ip.total_length();
     if IP + usize::from(length) > packet.len() {
         return Err(Verdict::pass(PassReason::BadIpv4));
     }
     let carries = |least: usize| usize::from(length) >= Ipv4::LEN + least;
     let (sport, dport, flags) = match ip.protocol() {
+        // Ports are in the first fragment alone. No flow has such a tuple, and the mark keeps it off the fast path.
+        Ipv4::TCP | Ipv4::UDP if piece == fragment::LATER => (Port::ZERO, Port::ZERO, 0),
         Ipv4::TCP if carries(Tcp::LEN) => {
             let tcp: &Tcp = packet.at(L4).ok_or(truncated)?;
-            (tcp.src(), tcp.dst(), tcp.flags())
+            (tcp.src(), tcp.dst(), tcp.flags().0 & TcpFlags::OF_STATE)
         }
         Ipv4::UDP if carries(Udp::LEN) => {
             let udp: &Udp = packet.at(L4).ok_or(truncated)?;
-            (udp.src(), udp.dst(), TcpFlags::default())
+            (udp.src(), udp.dst(), 0)
         }
-        // No ports, so no flow has such a tuple.
-        Ipv4::ICMP if carries(IcmpError::LEN) => (Port::ZERO, Port::ZERO, TcpFlags::default()),
+        // No ports, so no flow has such a tuple. Errors are never fragmented.
+        Ipv4::ICMP if carries(IcmpError::LEN) && piece == 0 => (Port::ZERO, Port::ZERO, 0),
+        Ipv4::TCP | Ipv4::UDP if piece != 0 => return Err(Verdict::pass(PassReason::TinyFragment)),
+        Ipv4::ICMP if piece != 0 => return Err(Verdict::pass(PassReason::Fragment)),
         Ipv4::TCP | Ipv4::UDP | Ipv4::ICMP => return Err(Verdict::pass(PassReason::BadIpv4)),
         _ => return Err(Verdict::pass(PassReason::NotTcpUdp)),
     };
@@ -88,6 +90,6 @@ pub fn headers<P: PacketBytes>(packet: &P) -> Step<Seen> {
         key: FlowKey { src, dst, sport, dport, proto, zone: 0, pad: [0; 2] },
         length,
         ttl: ip.ttl(),
-        tcp: flags,
+        tcp: TcpFlags(flags | piece),
     })
 }

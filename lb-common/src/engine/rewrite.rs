@@ -36,7 +36,6 @@ pub fn send<P: PacketBytes, T: Tables>(
     rewrite: &FlowRewrite,
     hop: &NextHop,
     seen: &Seen,
-    ifindex: u32,
 ) -> Verdict {
     let cut = Verdict::drop(DropReason::TruncatedRewrite);
     if seen.is_tcp() {
@@ -51,7 +50,7 @@ pub fn send<P: PacketBytes, T: Tables>(
     let Some(eth) = packet.at_mut::<Ethernet>(0) else { return cut };
     eth.set_addresses(hop.dst, hop.src);
     tables.count_packet(rewrite.real, rewrite.is_reply(), seen.length);
-    let bounce = hop.ifindex == ifindex && hop.flags & NextHop::TX != 0;
+    let bounce = hop.ifindex == packet.ingress() && hop.flags & NextHop::TX != 0;
     Verdict::forward(Egress { ifindex: hop.ifindex, bounce })
 }
 

@@ -7,9 +7,12 @@
 use super::icmp::Quote;
 use super::pair::{self, Pair};
 use super::tables::{InsertError, LoadChange, Table};
-use super::{PacketBytes, Seen, Step, Tables, Verdict, admit, refuse, rewrite, tcp_state};
+use super::{
+    PacketBytes, Seen, Step, Tables, Verdict, admit, fragment, refuse, rewrite, tcp_state,
+};
 use crate::abi::{
-    ConnState, DropReason, FlowKey, FlowRef, HopId, NextHop, Notice, ServiceKey, StickyKey, Tick,
+    ConnState, DropReason, FlowKey, FlowRef, Fragmented, HopId, NextHop, Notice, ServiceKey,
+    StickyKey, Tick,
 };
 use crate::wire::tcp::TcpFlags;
 
@@ -56,6 +59,8 @@ pub struct Scratch {
     pub pair: Pair,
     /// What may be in its way.
     pub blocked: Blocked,
+    /// Where a first fragment goes.
+    pub fragmented: Fragmented,
     /// What an ICMP error quotes.
     pub quote: Quote,
     /// Key of the other direction of a flow that was found.
@@ -82,6 +87,11 @@ impl Scratch {
 /// Decides and acts. A function of its own in the kernel program (one call, only off the established path).
 #[inline(never)]
 pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, scratch: &mut Scratch) {
+    if scratch.seen.tcp.any(fragment::LATER) {
+        let (Ok(verdict) | Err(verdict)) = fragment::follow(packet, tables, scratch);
+        scratch.verdict = verdict;
+        return;
+    }
     let gone = decide(packet, tables, scratch)
         .and_then(|found| leave(packet, tables, found.as_ref(), scratch));
     scratch.verdict = match gone {
@@ -98,13 +108,17 @@ fn leave<P: PacketBytes, T: Tables>(
     found: Option<&FlowRef<'_>>,
     scratch: &mut Scratch,
 ) -> Step<Verdict> {
-    let Scratch { pair, seen, blocked, .. } = scratch;
+    let Scratch { pair, seen, blocked, fragmented, now, .. } = scratch;
     let rewrite = found.map_or(&pair.request.rewrite, FlowRef::rewrite);
     let hop = blocked.way(tables, rewrite.hop, rewrite.flags, seen)?;
     if let Some(entry) = found {
-        entry.touch(scratch.now);
+        entry.touch(*now);
     }
-    Ok(rewrite::send(packet, tables, rewrite, hop, seen, scratch.ifindex))
+    if seen.tcp.any(fragment::FIRST) {
+        fragmented.rewrite = *rewrite;
+        fragment::remember(packet, tables, seen, fragmented, *now);
+    }
+    Ok(rewrite::send(packet, tables, rewrite, hop, seen))
 }
 
 /// The entry of the packet's flow; `None`: the pair in `scratch` is its flow, just made.

@@ -2,8 +2,8 @@
 
 use super::Scratch;
 use crate::abi::{
-    Budget, Config, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load, NextHop, Notice, Real,
-    RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick,
+    Budget, Config, FlowKey, FlowRef, FragmentKey, Fragmented, Gauge, HopId, Iface, LastHopKey,
+    Load, NextHop, Notice, Real, RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick,
 };
 use crate::abi::{ConnState, Flow};
 use crate::wire::Addr4;
@@ -39,8 +39,9 @@ pub struct LoadChange {
 
 /// The maps as the engine sees them. All methods take `&self`: the maps are shared with every other CPU.
 pub trait Tables {
-    /// Lends this CPU's scratch memory; `None`: there is none.
-    fn with_scratch<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> Option<R>;
+    /// Lends this CPU's scratch memory, or that of frames that were given back: kernels before 6.3 let frames that arrive
+    /// interrupt a run of those. `None`: there is none.
+    fn with_scratch<R>(&self, given_back: bool, work: impl FnOnce(&mut Scratch) -> R) -> Option<R>;
     /// Coarse monotonic time.
     fn now(&self) -> Tick;
     /// What the daemon set.
@@ -79,6 +80,11 @@ pub trait Tables {
     fn sticky(&self, key: &StickyKey) -> Option<Sticky>;
     /// Writes a template; `false` if the table is full.
     fn put_sticky(&self, key: &StickyKey, value: Sticky) -> bool;
+
+    /// Where the first fragment of a packet went.
+    fn fragment(&self, key: &FragmentKey) -> Option<&Fragmented>;
+    /// Remembers it; in the place of the oldest if need be.
+    fn put_fragment(&self, key: &FragmentKey, first: &Fragmented);
 
     /// An element of NEXT_HOPS.
     fn hop(&self, id: HopId) -> Option<&NextHop>;

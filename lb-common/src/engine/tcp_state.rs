@@ -7,6 +7,7 @@
 //! | ACK | SYN_RECV → ESTABLISHED; otherwise stays | the same |
 //! | RST | → CLOSE, but SYN_RECV stays | → CLOSE, but SYN_SENT and TIME_WAIT stay |
 
+use super::fragment;
 use crate::abi::ConnState;
 use crate::wire::tcp::TcpFlags;
 
@@ -18,10 +19,11 @@ const QUIET: u32 = 1 << ConnState::Established as u32
     | 1 << ConnState::CloseWait as u32
     | 1 << ConnState::Udp as u32;
 
-/// Whether a packet with these flags leaves a flow in this state word where it is: the established path.
+/// Whether a whole packet with these flags leaves a flow in this state word where it is: the established path.
 #[inline(always)]
 pub fn is_quiet(state: u32, flags: TcpFlags) -> bool {
-    !flags.any(TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST) && (QUIET >> (state & 31)) & 1 != 0
+    let loud = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | fragment::FIRST | fragment::LATER;
+    !flags.any(loud) && (QUIET >> (state & 31)) & 1 != 0
 }
 
 use ConnState as S;

@@ -40,6 +40,18 @@ impl Ipv4 {
         u16::from_be_bytes(self.0.frags) & 0x3fff != 0
     }
 
+    /// Where in its packet a fragment belongs, in bytes.
+    #[inline(always)]
+    pub fn fragment_offset(&self) -> u16 {
+        (u16::from_be_bytes(self.0.frags) & 0x1fff) << 3
+    }
+
+    /// What the fragments of a packet have in common beside addresses and protocol.
+    #[inline(always)]
+    pub fn identification(&self) -> [u8; 2] {
+        self.0.id
+    }
+
     /// Whether it is a fragment other than the first: it has no transport header.
     #[inline(always)]
     pub fn is_later_fragment(&self) -> bool {

@@ -26,6 +26,8 @@ impl TcpFlags {
     pub const RST: u8 = 0x04;
     /// The acknowledgement number is valid.
     pub const ACK: u8 = 0x10;
+    /// The flags that a state machine asks for.
+    pub const OF_STATE: u8 = Self::FIN | Self::SYN | Self::RST | Self::ACK;
 
     /// Whether any of `bits` is set.
     #[inline(always)]

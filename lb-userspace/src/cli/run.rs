@@ -14,7 +14,7 @@ mod rows;
 mod sweeper;
 mod waiting;
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,9 +38,10 @@ use owner::Owner;
 const HALF_OPEN: u32 = 65_536;
 /// Persistence templates.
 const TEMPLATES: u32 = 131_072;
-/// What one CPU may do in a tick, which is about a quarter of a second: 1,000 ICMP errors a second (catalogue S-32);
-/// as many held frames as a buffer of HELD takes when they are small, while a flood to a dead neighbour costs little.
-const BUDGETS: [u32; Budget::COUNT as usize] = [250, 64];
+/// ICMP errors one CPU may send in a tick, which is about a quarter of a second: 1,000 a second (catalogue S-32).
+const ICMP_PER_TICK: u32 = 250;
+/// Frames that all CPUs together may hand over in a tick: one thread of the daemon takes them.
+const HELD_PER_TICK: u32 = 256;
 /// How long the start waits for neighbours that do not answer.
 const NEIGHBOURS: Duration = Duration::from_millis(1500);
 /// Messages that may wait for the owner, of each kind.
@@ -151,7 +152,7 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
         interfaces: args.interfaces().len(),
         ticks_per_1024_s: ticks,
         flow_limit: capacity.flows,
-        budgets: BUDGETS,
+        budgets: budgets(),
         seed: seed(),
     };
     let mut state = State::new(host, facts::host_ports()?);
@@ -181,7 +182,7 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
 
     let (buffers, sender) =
         dataplane.take_holding().map(|holding| (holding.buffers, holding.sender)).unzip();
-    let held = waiting::read(buffers.unwrap_or_default(), &stop).map_err(StartError::Runtime)?;
+    let held = waiting::read(buffers.unwrap_or_default(), &stop);
 
     let owner = Owner::new(owner::Parts {
         args: args.clone(),
@@ -217,7 +218,7 @@ fn trial(args: &RunArgs, model: &model::Config) -> Result<(), StartError> {
         interfaces: args.interfaces().len(),
         ticks_per_1024_s: NonZeroU32::MIN,
         flow_limit: args.flows,
-        budgets: BUDGETS,
+        budgets: budgets(),
         seed: 0,
     };
     let mut state = State::new(host, facts::host_ports()?);
@@ -241,6 +242,13 @@ fn load_options(args: &RunArgs, node: &Node) -> load::Options {
         half_open: HALF_OPEN,
         templates: TEMPLATES,
     }
+}
+
+/// What one CPU may do in a tick.
+fn budgets() -> [u32; Budget::COUNT as usize] {
+    let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let held = HELD_PER_TICK / u32::try_from(cpus).unwrap_or(u32::MAX);
+    [ICMP_PER_TICK, held.max(1)]
 }
 
 /// Checks in flight take a socket each; the hard limit is the operator's.

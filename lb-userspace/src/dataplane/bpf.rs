@@ -55,6 +55,8 @@ pub struct BpfDataplane {
     /// now, so those who follow the interfaces may still name them.
     replaced: HashSet<u32>,
     holding: Option<Holding>,
+    /// Whether the last plan broke off.
+    failed: bool,
     _lock: InstanceLock,
 }
 
@@ -68,8 +70,20 @@ impl BpfDataplane {
     ) -> Self {
         let (maps, clock, expire) = tables;
         let (expire, replaced) = (Arc::new(expire), HashSet::new());
-        let holding = None;
-        Self { pins, maps, clock, expire, mode, attached, notices, replaced, holding, _lock: lock }
+        let (holding, failed) = (None, false);
+        Self {
+            pins,
+            maps,
+            clock,
+            expire,
+            mode,
+            attached,
+            notices,
+            replaced,
+            holding,
+            failed,
+            _lock: lock,
+        }
     }
 
     /// Keeps both ends of the holding of frames until somebody takes them.
@@ -188,6 +202,8 @@ pub struct Capacity {
     pub flows: u32,
     pub half_open: u32,
     pub templates: u32,
+    /// Fragmented packets.
+    pub fragments: u32,
 }
 
 impl Maps {
@@ -197,6 +213,7 @@ impl Maps {
             flows: self.flows.capacity() / 2,
             half_open: self.half_open.capacity() / 2,
             templates: self.sticky.capacity(),
+            fragments: self.fragments.capacity(),
         }
     }
 
@@ -212,6 +229,7 @@ impl Maps {
         hash(self.flows.capacity(), 16, 48)
             + hash(self.half_open.capacity(), 16, 48)
             + hash(self.sticky.capacity(), 8, 8)
+            + hash(self.fragments.capacity(), 12, 48)
             + hash(self.services.capacity(), 8, 32)
             + hash(self.last_hops.capacity(), 12, 4)
             + array(self.slots.capacity(), 4)
@@ -328,12 +346,15 @@ impl Dataplane for BpfDataplane {
     type Error = DataplaneError;
 
     fn apply(&mut self, ops: &[MapOp]) -> Result<(), DataplaneError> {
+        // A retirement that broke off must be ended before its real server counts again.
+        if std::mem::take(&mut self.failed) {
+            self.maps.finish_retirements()?;
+        }
         for (index, op) in ops.iter().enumerate() {
-            self.maps.apply_one(op).map_err(|cause| ApplyError {
-                index,
-                operation: name(op),
-                cause,
-            })?;
+            if let Err(cause) = self.maps.apply_one(op) {
+                self.failed = true;
+                return Err(ApplyError { index, operation: name(op), cause }.into());
+            }
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::table::TableError;
 pub enum LoadError {
     #[error(
         "this process lacks {missing}; hint: run it as root, or give the binary the right: \
-         `setcap cap_net_admin,cap_bpf,cap_perfmon+ep $(command -v xlb)`"
+         `setcap cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon+ep $(command -v xlb)`"
     )]
     Capability { missing: &'static str },
 

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use aya::Ebpf;
 use aya::maps::perf::{PerfBufferError, PerfEvent, PerfEventArrayBuffer};
 use aya::maps::{MapData, MapError, PerfEventArray};
-use lb_common::abi::{HeldHead, LAST_TRY, map};
-use lb_common::wire::Mac;
+use lb_common::abi::{GIVEN_BACK, HeldHead, LAST_TRY, map};
+use lb_common::engine::parse;
+use lb_common::wire::Addr4;
+use lb_common::wire::ipv4::Ipv4;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -21,6 +23,7 @@ use super::sys;
 /// Pages of one CPU's buffer: 40 frames of full size, or some hundred SYNs.
 const PAGES: usize = 16;
 /// `enum xdp_action`.
+const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 const XDP_REDIRECT: u32 = 4;
 
@@ -53,7 +56,7 @@ pub enum HeldError {
     Map(#[from] MapError),
     #[error(transparent)]
     Buffer(#[from] PerfBufferError),
-    #[error("no packet socket: {0}")]
+    #[error("no packet socket: {0}; hint: it needs CAP_NET_RAW")]
     Socket(io::Error),
     #[error("no second descriptor of the program: {0}")]
     Program(io::Error),
@@ -129,11 +132,13 @@ impl Holding {
 pub enum Onward {
     /// It left by this interface.
     Sent { ifindex: u32 },
-    /// The program dropped it, left it to the kernel or handed it over again, and counted that.
+    /// The program dropped it, or handed it over again, and counted that.
     Ended,
+    /// The program would leave it to the kernel, which it cannot be given any more: its service or flow is gone.
+    Homeless,
 }
 
-/// Sends frames through the program.
+/// Sends frames through the program. One thread at a time: they share scratch memory there.
 #[derive(Clone)]
 pub struct Sender {
     program: Arc<OwnedFd>,
@@ -142,31 +147,32 @@ pub struct Sender {
 
 impl Sender {
     /// Gives a frame back. `last`: the program must not hand it over once more. `leads_to` names the interface behind
-    /// a frame's destination and source address.
+    /// the address that the frame has become one for.
     pub fn send(
         &self,
         frame: &HeldFrame,
         last: bool,
-        leads_to: impl FnOnce(Mac, Mac) -> Option<u32>,
+        leads_to: impl FnOnce(Addr4) -> Option<u32>,
     ) -> io::Result<Onward> {
-        let metadata = LAST_TRY.to_ne_bytes();
-        let metadata: &[u8] = if last { &metadata } else { &[] };
+        let metadata = if last { LAST_TRY } else { GIVEN_BACK };
         let came_in = frame.head.ifindex;
-        let run = sys::run_frame(self.program.as_fd(), metadata, &frame.bytes, came_in)?;
+        let metadata = metadata.to_ne_bytes();
+        let run = sys::run_frame(self.program.as_fd(), &metadata, &frame.bytes, came_in)?;
         let ifindex = match run.returned {
             XDP_TX => came_in,
-            XDP_REDIRECT => match run.frame.first_chunk() {
-                Some(&[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]) => {
-                    let to = Mac([d0, d1, d2, d3, d4, d5]);
-                    leads_to(to, Mac([s0, s1, s2, s3, s4, s5])).unwrap_or(came_in)
-                }
-                None => return Ok(Onward::Ended),
-            },
+            XDP_REDIRECT => destination(&run.frame).and_then(leads_to).unwrap_or(came_in),
+            XDP_PASS => return Ok(Onward::Homeless),
             _ => return Ok(Onward::Ended),
         };
         sys::send_frame(self.socket.as_fd(), ifindex, &run.frame)?;
         Ok(Onward::Sent { ifindex })
     }
+}
+
+/// The destination of the IPv4 packet in a frame.
+fn destination(frame: &[u8]) -> Option<Addr4> {
+    let header = frame.get(parse::IP..)?.first_chunk::<{ Ipv4::LEN }>()?;
+    header.last_chunk().copied().map(Addr4)
 }
 
 #[cfg(test)]
@@ -186,5 +192,14 @@ mod tests {
         }
         assert_eq!(HeldFrame::of_sample(&sample[..20], &[]), None);
         assert_eq!(HeldFrame::of_sample(&[], &[]), None);
+    }
+
+    #[test]
+    fn the_destination_is_read_from_whole_headers_only() {
+        let mut frame = vec![0; 60];
+        frame[30..34].copy_from_slice(&[192, 0, 2, 7]);
+        assert_eq!(destination(&frame), Some(Addr4([192, 0, 2, 7])));
+        assert_eq!(destination(&frame[..33]), None);
+        assert_eq!(destination(&[]), None);
     }
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use lb_common::abi::{
-    Config, Flow, FlowKey, Gauge, Iface, LastHopKey, Load, NextHop, Real, RealCounters, Retired,
-    Service, ServiceKey, Sticky, StickyKey, map,
+    Config, Flow, FlowKey, FragmentKey, Fragmented, Gauge, Iface, LastHopKey, Load, NextHop, Real,
+    RealCounters, Retired, Service, ServiceKey, Sticky, StickyKey, map,
 };
 use lb_common::wire::Addr4;
 
@@ -26,6 +26,7 @@ pub struct Maps {
     pub sticky: Table<StickyKey, Sticky>,
     pub locals: Table<u32, Addr4>,
     pub ports: Table<u32, u32>,
+    pub fragments: Table<FragmentKey, Fragmented>,
     pub config: Table<u32, Config>,
     pub gauges: Table<u32, u32>,
     pub ifaces: Table<u32, Iface>,
@@ -53,6 +54,7 @@ impl Maps {
             sticky: Table::open(maps, map::STICKY4)?,
             locals: Table::open(maps, map::LOCALS4)?,
             ports: Table::open(maps, map::PORTS)?,
+            fragments: Table::open(maps, map::FRAGMENTS4)?,
             config: Table::open(maps, map::CONFIG)?,
             gauges: Table::open(maps, map::GAUGES)?,
             ifaces: Table::open(maps, map::IFACES)?,

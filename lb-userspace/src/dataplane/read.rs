@@ -199,6 +199,11 @@ impl Reader {
         count(&self.maps.sticky)
     }
 
+    /// Fragmented packets that are remembered; a walk.
+    pub fn count_fragments(&self) -> Result<u32, TableError> {
+        count(&self.maps.fragments)
+    }
+
     /// Half-open flows there are; a walk.
     pub fn count_half_open(&self) -> Result<u32, TableError> {
         let mut primaries = 0;

@@ -24,7 +24,7 @@ const SIZED: [&str; 3] = [map::FLOWS4, map::HALF_OPEN4, map::STICKY4];
 const LEAST: u32 = 256;
 
 /// Every map of this layout.
-const NEEDED: [&str; 21] = [
+const NEEDED: [&str; 22] = [
     map::FLOWS4,
     map::HALF_OPEN4,
     map::SERVICES4,
@@ -38,6 +38,7 @@ const NEEDED: [&str; 21] = [
     map::STICKY4,
     map::LOCALS4,
     map::PORTS,
+    map::FRAGMENTS4,
     map::CONFIG,
     map::GAUGES,
     map::BUDGETS,

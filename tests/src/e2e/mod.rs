@@ -21,6 +21,7 @@ pub mod bare_host;
 pub mod churn;
 pub mod demo;
 pub mod ending;
+pub mod fragments;
 pub mod health;
 pub mod icmp;
 pub mod links;

@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
 
 use lb_common::abi::{
-    Budget, Config, ConnState, Flow, FlowKey, FlowRef, Gauge, HopId, Iface, LastHopKey, Load,
-    NextHop, Notice, REASON_SLOTS, Real, RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey,
-    Tick,
+    Budget, Config, ConnState, Flow, FlowKey, FlowRef, FragmentKey, Fragmented, Gauge, HopId,
+    Iface, LastHopKey, Load, NextHop, Notice, REASON_SLOTS, Real, RealId, Service, ServiceId,
+    ServiceKey, Sticky, StickyKey, Tick,
 };
 use lb_common::engine::tables::{InsertError, LoadChange, Table};
 use lb_common::engine::{Action, PacketBytes, Scratch, Tables, Verdict, expire, walk};
@@ -116,14 +116,14 @@ impl Bed {
 
     /// One packet through the engine.
     pub(crate) fn send(&self, frame: &[u8]) -> Sent {
-        let mut packet = Frame::new(frame.to_vec());
-        let verdict = self.walk(&mut packet, IFINDEX);
+        let mut packet = Frame { ifindex: IFINDEX, ..Frame::new(frame.to_vec()) };
+        let verdict = self.walk(&mut packet);
         Sent { verdict, bytes: packet.bytes }
     }
 
-    /// The same for any kind of packet, by any interface.
-    pub(crate) fn walk<P: PacketBytes>(&self, packet: &mut P, ifindex: u32) -> Verdict {
-        let verdict = walk(packet, self, ifindex);
+    /// The same for any kind of packet.
+    pub(crate) fn walk<P: PacketBytes>(&self, packet: &mut P) -> Verdict {
+        let verdict = walk(packet, self);
         if verdict.slot() != 0 {
             self.reasons.borrow_mut()[verdict.slot() as usize] += 1;
         }
@@ -217,8 +217,8 @@ impl Bed {
 }
 
 impl Tables for Bed {
-    fn with_scratch<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
-        if self.no_scratch.get() { None } else { self.host.with_scratch(work) }
+    fn with_scratch<R>(&self, given_back: bool, work: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
+        if self.no_scratch.get() { None } else { self.host.with_scratch(given_back, work) }
     }
 
     fn now(&self) -> Tick {
@@ -282,6 +282,14 @@ impl Tables for Bed {
 
     fn put_sticky(&self, key: &StickyKey, value: Sticky) -> bool {
         !self.sticky_full.get() && self.host.put_sticky(key, value)
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<&Fragmented> {
+        self.host.fragment(key)
+    }
+
+    fn put_fragment(&self, key: &FragmentKey, first: &Fragmented) {
+        self.host.put_fragment(key, first);
     }
 
     fn hop(&self, id: HopId) -> Option<&NextHop> {

@@ -13,8 +13,8 @@ use crate::counts::Counts;
 /// Runs a packet that somebody would hold; what it was handed over with.
 #[track_caller]
 fn hold(bed: &Bed, bytes: &[u8]) -> (u32, Option<HeldHead>) {
-    let mut frame = Frame { may_wait: true, ..Frame::new(bytes.to_vec()) };
-    let verdict = bed.walk(&mut frame, IFINDEX);
+    let mut frame = Frame { may_wait: true, ifindex: IFINDEX, ..Frame::new(bytes.to_vec()) };
+    let verdict = bed.walk(&mut frame);
     assert_eq!(verdict.action(), Action::Drop, "{verdict:?}");
     assert_eq!(frame.bytes, bytes, "untouched");
     (verdict.slot(), frame.held.get())

@@ -6,6 +6,7 @@ mod bytes;
 mod counts;
 mod expiry;
 mod flags;
+mod fragment;
 mod handshake;
 mod hold;
 mod icmp;

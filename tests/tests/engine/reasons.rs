@@ -87,7 +87,15 @@ fn cases() -> Vec<Case> {
         pass(PassReason::GroupFrame, |_| odd(0, 0x01)),
         pass(PassReason::NotTcpUdp, |_| odd(PROTOCOL, 47)),
         pass(PassReason::IpOptions, |_| odd(VERSION, 0x46)),
-        pass(PassReason::Fragment, |_| odd(FRAGMENT, 0x20)),
+        pass(PassReason::Fragment, |_| odd(FRAGMENT + 1, 0x20)),
+        pass(PassReason::TinyFragment, |_| {
+            packets::fragments(&syn(world::NAT), 7, &[8])[0].clone()
+        }),
+        drop(DropReason::FragmentOverlap, |bed| {
+            let segment = packets::tcp((CLIENT, 40_000), (VIP, world::NAT), Flags::SYN, &[0; 40]);
+            bed.send(&packets::fragments(&segment, 7, &[24])[0]);
+            packets::fragments(&segment, 7, &[8])[1].clone()
+        }),
         pass(PassReason::Truncated, |_| syn(world::NAT)[..30].to_vec()),
         pass(PassReason::BadIpv4, |_| odd(VERSION, 0x44)),
         pass(PassReason::NoService, |_| syn(9)),
@@ -211,6 +219,10 @@ impl PacketBytes for Vanishing {
         None
     }
 
+    fn ingress(&self) -> u32 {
+        self.0.ingress()
+    }
+
     fn len(&self) -> usize {
         self.0.len()
     }
@@ -235,11 +247,11 @@ fn every_reason_has_a_packet_that_raises_it_and_nothing_else() {
         let mut bed = Bed::new(64);
         let frame = (case.packet)(&mut bed);
         let before = Counts::of(&bed);
-        let mut packet = Frame::new(frame.clone());
+        let mut packet = Frame { ifindex: IFINDEX, ..Frame::new(frame.clone()) };
         let verdict = if case.reason == DropReason::TruncatedRewrite.name() {
-            bed.walk(&mut Vanishing(packet.clone()), IFINDEX)
+            bed.walk(&mut Vanishing(packet.clone()))
         } else {
-            bed.walk(&mut packet, IFINDEX)
+            bed.walk(&mut packet)
         };
         assert_eq!(verdict.action(), case.action, "{}: {verdict:?}", case.reason);
         if verdict.action() != Action::Redirect {

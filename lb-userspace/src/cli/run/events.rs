@@ -77,12 +77,16 @@ pub(super) async fn serve(
             Some(report) = inputs.checks.recv() => owner.check_ended(report),
             Some(ask) = inputs.requests.recv() => answers::answer(&mut owner, ask).await,
             Some(report) = inputs.sweeps.recv() => owner.swept(report),
-            Some(frame) = inputs.held.recv() => owner.frame_held(frame, Instant::now()),
             _ = clock.tick() => {
                 seconds += 1;
                 owner.tick(seconds);
             }
+            // Last: a flood towards a dead neighbour must not keep the daemon from anything else.
+            Some(frame) = inputs.held.recv() => owner.frame_held(frame, Instant::now()),
         }
+    }
+    while let Ok(frame) = inputs.held.try_recv() {
+        owner.frame_held(frame, Instant::now());
     }
     // Nobody is there to notify outside systemd; that is no error.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -54,7 +54,7 @@ fn tables(owner: &Owner, refused: u64) -> Result<Tables, TableError> {
             capacity: capacity.templates.into(),
             refused,
         },
-        fragments: Fill::default(),
+        fragments: fill(owner.reader.count_fragments()?, capacity.fragments),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use lb_common::abi::{HopId, HopState, RealId};
-use lb_common::wire::Mac;
+use lb_common::wire::Addr4;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -121,20 +121,37 @@ impl Owner {
 
     fn send_on(&self, frames: &[HeldFrame], which: Try) {
         let Some(sender) = &self.waiting.sender else { return };
-        let hops = &self.state.mirror().hops;
-        let leads_to = |dst: Mac, src: Mac| {
-            let hop = hops.values().find(|hop| hop.dst == dst && hop.src == src)?;
-            Some(hop.ifindex)
-        };
+        let (mut lost, mut why) = (0_u32, None);
         for frame in frames {
+            let leads_to = |to| self.interface_towards(to, frame.head.hop);
             match sender.send(frame, matches!(which, Try::Last), leads_to) {
-                Ok(Onward::Sent { ifindex }) => {
-                    tracing::debug!(ifindex, hop = frame.head.hop.0, "a held packet went on");
+                Ok(Onward::Sent { .. } | Onward::Ended) => {}
+                Ok(Onward::Homeless) => lost += 1,
+                Err(error) => {
+                    lost += 1;
+                    why = Some(error);
                 }
-                Ok(Onward::Ended) => {}
-                Err(error) => tracing::warn!("a held packet is lost: {error}"),
             }
         }
+        if lost > 0 {
+            let why =
+                why.map_or_else(|| "their service or flow is gone".into(), |why| why.to_string());
+            tracing::warn!("{lost} held packets are lost: {why}");
+        }
+    }
+
+    /// The interface by which a real server's address is reached; the one that was waited for if it is of that address.
+    fn interface_towards(&self, to: Addr4, awaited: HopId) -> Option<u32> {
+        let mirror = self.state.mirror();
+        let open = |id: &RealId| {
+            let hop = mirror.hops.get(id)?;
+            (hop.state == HopState::Valid as u8).then_some(hop.ifindex)
+        };
+        let awaited = RealId(awaited.0);
+        if mirror.reals.get(&awaited).is_some_and(|real| real.addr == to) {
+            return open(&awaited);
+        }
+        mirror.reals.iter().filter(|(_, real)| real.addr == to).find_map(|(id, _)| open(id))
     }
 }
 
@@ -149,13 +166,18 @@ enum Try {
 pub(super) fn read(
     buffers: Vec<HeldBuffer>,
     stop: &CancellationToken,
-) -> std::io::Result<mpsc::Receiver<HeldFrame>> {
+) -> mpsc::Receiver<HeldFrame> {
     let (frames, receiver) = mpsc::channel(OF_ALL);
     for buffer in buffers {
-        let buffer = buffer.watch()?;
-        tokio::spawn(stop.clone().run_until_cancelled_owned(follow(buffer, frames.clone())));
+        match buffer.watch() {
+            Ok(buffer) => {
+                let following = follow(buffer, frames.clone());
+                tokio::spawn(stop.clone().run_until_cancelled_owned(following));
+            }
+            Err(error) => tracing::warn!("packets of one CPU are not held: {error}"),
+        }
     }
-    Ok(receiver)
+    receiver
 }
 
 /// Reads one buffer for ever. While the owner is behind the buffer fills, and the program drops and counts.

@@ -77,6 +77,10 @@ fn id_of_an_emptied_tombstone_is_free_and_reset_before_its_next_use() {
     world.event(Event::RealsEmpty(vec![id, world.id(80, 2)]));
     assert_eq!(world.fake.reals[id.0 as usize], Real::default());
     assert_eq!(world.fake.hops[id.0 as usize], NextHop::default());
+    // Its counts are moved while its entry still says whose they are.
+    let at = |wanted: &MapOp| world.fake.log.iter().position(|op| op == wanted);
+    let retired = at(&MapOp::RetireReal { id, service: key(80) });
+    assert!(retired.is_some() && retired < at(&MapOp::PutReal { id, real: Real::default() }));
     // Only tombstones are freed.
     assert_eq!(world.table(80), [2]);
     assert!(world.state.tombstones().next().is_none());

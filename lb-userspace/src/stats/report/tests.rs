@@ -7,6 +7,7 @@ fn json_has_the_promised_fields_in_order() {
     };
     let drops = reasons(DropReason::ALL.iter().map(|r| r.name()).collect());
     let passes = reasons(PassReason::ALL.iter().map(|r| r.name()).collect());
+    let notices = reasons(Notice::ALL.iter().map(|n| n.name()).collect());
     let expected = format!(
         "{{\"schema\":1,\"instance\":\"xlb\",\"mode\":{{\"eth0\":\"xdp\",\"eth1\":\"xdp-generic\"}},\
          \"generation\":3,\"uptime_s\":12.4,\"services\":[{{\"address\":\"10.64.1.2\",\"port\":10000,\
@@ -22,6 +23,7 @@ fn json_has_the_promised_fields_in_order() {
          \"active\":1,\"inactive\":2,\"conns\":4,\"in_packets\":16,\"out_packets\":8,\
          \"in_bytes\":864,\"out_bytes\":448}}]}}],\
          \"drops\":{{{drops}}},\"passes\":{{{passes}}},\
+         \"notices\":{{{notices}}},\
          \"tables\":{{\"established\":{{\"used\":3,\"capacity\":1048576}},\
          \"half_open\":{{\"used\":0,\"capacity\":0}},\
          \"templates\":{{\"used\":0,\"capacity\":0,\"refused\":0}},\

@@ -175,6 +175,7 @@ fn connections_are_what_ipvsadm_prints() {
 fn reasons_that_occurred_come_first() {
     let mut report = sample();
     report.drops = Tally::of_drops(|r| u64::from(r == DropReason::NoNeighbour) * 7);
+    report.notices = Tally::of_notices(|n| u64::from(n == Notice::Held) * 5);
     let text = shown(|out| reasons(out, &report));
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], "Dropped                     Packets  Meaning");
@@ -183,5 +184,9 @@ fn reasons_that_occurred_come_first() {
         "no_neighbour                      7  the next hop has no link-layer address: it does not answer ARP"
     );
     assert!(lines[2].starts_with("no_usable_real                    0  the service has no real"));
-    assert_eq!(lines.len(), 2 + 1 + DropReason::ALL.len() + PassReason::ALL.len());
+    let titles = [lines.iter().position(|line| line.starts_with("Noted ")), Some(lines.len())];
+    let [Some(noted), Some(end)] = titles else { panic!("no notices in {text}") };
+    assert!(lines[noted + 1].starts_with("held                              5  the next hop"));
+    assert_eq!(end - noted, 1 + Notice::ALL.len());
+    assert_eq!(noted, 2 + 2 + DropReason::ALL.len() + PassReason::ALL.len());
 }
