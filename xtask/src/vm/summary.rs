@@ -19,7 +19,7 @@ pub(super) struct Row {
 pub(super) enum Outcome {
     /// The job ran to its end.
     Ended { status: u8, failures: Vec<String> },
-    /// The mirror has no such kernel.
+    /// The mirror has no such kernel, or, in a smoke run, is away.
     Skipped(String),
     /// The kernel exists and could not be fetched.
     Unavailable(String),
@@ -104,10 +104,8 @@ pub(super) fn failures(output: &Path) -> Vec<String> {
     failed_tests(&String::from_utf8_lossy(&text))
 }
 
-/// From the lines `test NAME ... FAILED` of the test harness.
+/// From the list at the harness's end: what a test prints itself may stand between its name and the word FAILED.
 fn failed_tests(text: &str) -> Vec<String> {
-    // What a test prints itself may stand between its name and the word, or on lines of its own: the list at the end is
-    // what can be relied on.
     let mut failed = Vec::new();
     let mut listing = false;
     for line in text.lines() {
