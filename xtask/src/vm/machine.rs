@@ -17,7 +17,6 @@ const SCRIPT: &str = include_str!("stage2.sh");
 
 /// The guest's memory: the largest test wants a data path of 300 MiB and a few daemons, changes to files live in it.
 const MEMORY: &str = "4096";
-const CPUS: &str = "2";
 
 /// How long the guest may take until it starts the job; emulated kernels need 10 to 20 s on an idle host.
 const BOOT_LIMIT: Duration = Duration::from_mins(3);
@@ -50,26 +49,20 @@ impl Accel {
     }
 }
 
-/// How a job ended.
-pub(super) struct Ended {
-    /// The exit status of its command.
-    pub(super) status: u8,
-    /// What it wrote, for who comes later.
-    pub(super) output: PathBuf,
+/// How a machine is made, and how long it may live.
+pub(super) struct Spec {
+    pub(super) accel: Accel,
+    pub(super) cpus: u8,
+    pub(super) limit: Duration,
 }
 
-/// Runs a job on a kernel.
-pub(super) fn run(
-    kernel: &fetch::Kernel,
-    accel: Accel,
-    job: &Job,
-    limit: Duration,
-) -> Result<Ended> {
+/// Runs a job on a kernel; the exit status of its command.
+pub(super) fn run(kernel: &fetch::Kernel, spec: &Spec, job: &Job) -> Result<u8> {
     let run = Run::new(kernel, "run")?;
     fs::write(run.folder.join("stage2.sh"), SCRIPT).context("cannot write stage2.sh")?;
     fs::write(run.folder.join("job.sh"), job.script(&run.scratch))
         .context("cannot write job.sh")?;
-    let mut machine = run.start(accel)?;
+    let mut machine = run.start(spec.accel, spec.cpus)?;
 
     let start = Instant::now();
     let mut started = false;
@@ -79,9 +72,10 @@ pub(super) fn run(
             drop(machine);
             bail!("the guest did not start within {}; {}", seconds(BOOT_LIMIT), run.console());
         }
-        if start.elapsed() > limit {
+        if start.elapsed() > spec.limit {
             drop(machine);
-            bail!("the guest was stopped after {}; hint: allow more by --timeout", seconds(limit));
+            let limit = seconds(spec.limit);
+            bail!("the guest was stopped after {limit}; hint: allow more by --timeout");
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -90,7 +84,12 @@ pub(super) fn run(
     let Ok(status) = written.trim().parse() else {
         bail!("the guest ended before its job did; {}", run.console());
     };
-    Ok(Ended { status, output: run.output.clone() })
+    Ok(status)
+}
+
+/// What the last job on a kernel wrote.
+pub(super) fn output_of(kernel: &fetch::Kernel) -> PathBuf {
+    fetch::home().join("log").join(format!("{}.output", kernel.release))
 }
 
 /// The fastest way that works here. Whether the processor can run guests shows only when it is tried: inside a virtual
@@ -116,7 +115,7 @@ pub(super) fn accel(kernel: &fetch::Kernel) -> Result<Accel> {
 
 fn probe(kernel: &fetch::Kernel) -> Result<bool> {
     let run = Run::new(kernel, "probe")?;
-    let mut machine = run.start(Accel::Kvm)?;
+    let mut machine = run.start(Accel::Kvm, 1)?;
     let start = Instant::now();
     while machine.is_running()? && start.elapsed() < PROBE_LIMIT {
         std::thread::sleep(Duration::from_millis(20));
@@ -148,17 +147,22 @@ impl Run {
             fs::create_dir_all(folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;
         }
+        // The guest's first program sees the host's root elsewhere, where absolute links lead astray.
+        let [modules, scratch, folder] = [&kernel.modules, &scratch, &folder].map(fs::canonicalize);
+        let (scratch, folder) = (scratch?, folder?);
         let settings = format!(
             "MODE={mode}\nMODULES={}\nSCRATCH={}\nRUN={}\n",
-            quoted_path(&kernel.modules),
+            quoted_path(modules?),
             quoted_path(&scratch),
             quoted_path(&folder),
         );
-        let output = logs.join(format!("{}.output", kernel.release));
+        let output = output_of(kernel);
+        // What an earlier run wrote is not this one's.
+        let _ = fs::remove_file(&output);
         Ok(Self { kernel: kernel.clone(), scratch, folder, output, settings })
     }
 
-    fn start(&self, accel: Accel) -> Result<Machine> {
+    fn start(&self, accel: Accel, cpus: u8) -> Result<Machine> {
         let initramfs = self.folder.join("initramfs");
         fs::write(&initramfs, initramfs::build(&self.kernel, &fetch::busybox()?, &self.settings)?)
             .with_context(|| format!("cannot write {}", initramfs.display()))?;
@@ -168,7 +172,13 @@ impl Run {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(program);
         command.args(["-machine", "q35", "-nodefaults", "-no-user-config", "-display", "none"]);
-        command.args(accel.arguments()).args(["-m", MEMORY, "-smp", CPUS, "-no-reboot"]);
+        command.args(accel.arguments()).args([
+            "-m",
+            MEMORY,
+            "-smp",
+            &cpus.to_string(),
+            "-no-reboot",
+        ]);
         command.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(&initramfs);
         // A kernel that complains of itself ends the run; see `Run::console`.
         command.args([

@@ -51,6 +51,9 @@ pub(crate) struct Arguments {
     /// Who executes the guest's instructions; KVM where it works unless this says otherwise.
     #[arg(long, value_name = "HOW")]
     accel: Option<Accel>,
+    /// Processors of the guest.
+    #[arg(long, value_name = "NUMBER", default_value_t = 2)]
+    cpus: u8,
     /// Minutes until a guest is stopped.
     #[arg(long, value_name = "MINUTES", default_value_t = 60)]
     timeout: u64,
@@ -123,16 +126,20 @@ fn on(wanted: &Wanted, arguments: &Arguments, job: &Job) -> Row {
 }
 
 fn boot(kernel: &fetch::Kernel, arguments: &Arguments, job: &Job) -> Outcome {
-    let limit = Duration::from_mins(arguments.timeout);
-    let ended = arguments.accel.map_or_else(|| machine::accel(kernel), Ok).and_then(|accel| {
-        say(&format!("kernel {} ({})", kernel.release, accel.name()));
-        machine::run(kernel, accel, job, limit)
-    });
-    match ended {
-        Ok(ended) => {
-            let failures = summary::failures(&ended.output);
-            Outcome::Ended { status: ended.status, failures }
-        }
-        Err(error) => Outcome::Broken(format!("{error:#}")),
+    let accel = match arguments.accel.map_or_else(|| machine::accel(kernel), Ok) {
+        Ok(accel) => accel,
+        Err(error) => return Outcome::Broken { reason: format!("{error:#}"), failures: vec![] },
+    };
+    say(&format!("kernel {} ({})", kernel.release, accel.name()));
+    let spec = machine::Spec {
+        accel,
+        cpus: arguments.cpus,
+        limit: Duration::from_mins(arguments.timeout),
+    };
+    let status = machine::run(kernel, &spec, job);
+    let failures = summary::failures(&machine::output_of(kernel));
+    match status {
+        Ok(status) => Outcome::Ended { status, failures },
+        Err(error) => Outcome::Broken { reason: format!("{error:#}"), failures },
     }
 }

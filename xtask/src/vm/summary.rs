@@ -23,13 +23,13 @@ pub(super) enum Outcome {
     Skipped(String),
     /// The kernel exists and could not be fetched.
     Unavailable(String),
-    /// The guest did not start, or died.
-    Broken(String),
+    /// The guest did not start, or died, and what had failed before that.
+    Broken { reason: String, failures: Vec<String> },
 }
 
 impl Row {
     pub(super) fn new(name: &str) -> Self {
-        let outcome = Outcome::Broken("not tried".into());
+        let outcome = Outcome::Skipped("not tried".into());
         Self { name: name.to_owned(), release: "-".into(), outcome, took: Duration::ZERO }
     }
 
@@ -41,7 +41,7 @@ impl Row {
                 eprintln!("error: {reason}; hint: `cargo xtask vm --list` shows the kernels known");
                 ExitCode::FAILURE
             }
-            Outcome::Unavailable(reason) | Outcome::Broken(reason) => {
+            Outcome::Unavailable(reason) | Outcome::Broken { reason, .. } => {
                 eprintln!("error: {reason}");
                 ExitCode::FAILURE
             }
@@ -60,7 +60,7 @@ impl Outcome {
             Self::Ended { status, .. } => format!("FAILED, exit status {status}"),
             Self::Skipped(reason) => format!("skipped: {reason}"),
             Self::Unavailable(reason) => format!("FAILED, not fetched: {reason}"),
-            Self::Broken(reason) => format!("FAILED: {reason}"),
+            Self::Broken { reason, .. } => format!("FAILED: {reason}"),
         }
     }
 }
@@ -78,7 +78,7 @@ pub(super) fn table(rows: &[Row]) -> String {
             row.took.as_secs(),
             row.outcome.sentence()
         );
-        if let Outcome::Ended { failures, .. } = &row.outcome {
+        if let Outcome::Ended { failures, .. } | Outcome::Broken { failures, .. } = &row.outcome {
             for failure in failures {
                 let _ = writeln!(text, "{:<43}  - {failure}", "");
             }
@@ -98,25 +98,28 @@ pub(super) fn list() -> String {
     text
 }
 
-/// Names of the tests that failed, from the job's output.
+/// Names of the tests that failed, from a job's output.
 pub(super) fn failures(output: &Path) -> Vec<String> {
     let text = std::fs::read(output).unwrap_or_default();
     failed_tests(&String::from_utf8_lossy(&text))
 }
 
-/// From the list at the harness's end: what a test prints itself may stand between its name and the word FAILED.
+/// From the lines `test NAME ... FAILED` of the harness, which are all there is where the guest died, and from the list
+/// at its end, because what a test prints itself may stand between its name and that word.
 fn failed_tests(text: &str) -> Vec<String> {
-    let mut failed = Vec::new();
+    let mut failed: Vec<String> = Vec::new();
     let mut listing = false;
     for line in text.lines() {
-        match line.strip_prefix("    ") {
-            Some(name) if listing && !name.contains(char::is_whitespace) => {
-                failed.push(name.to_owned());
-            }
-            _ => listing = line == "failures:" || (listing && line.is_empty()),
+        let told = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"));
+        let listed = line.strip_prefix("    ").filter(|_| listing);
+        listing = line == "failures:" || (listing && (line.is_empty() || listed.is_some()));
+        let Some(name) = told.or(listed).filter(|name| !name.contains(char::is_whitespace)) else {
+            continue;
+        };
+        if !failed.iter().any(|known| known == name) {
+            failed.push(name.to_owned());
         }
     }
-    failed.dedup();
     failed
 }
 
@@ -139,7 +142,7 @@ mod tests {
         assert!(Outcome::Ended { status: 0, failures: vec![] }.is_well());
         assert!(!Outcome::Unavailable("x".into()).is_well());
         assert!(!Outcome::Ended { status: 3, failures: vec![] }.is_well());
-        assert!(!Outcome::Broken("x".into()).is_well());
+        assert!(!Outcome::Broken { reason: "x".into(), failures: vec![] }.is_well());
     }
 
     #[test]
@@ -155,5 +158,11 @@ mod tests {
         let text = "test a ... ok\ntest b::c ... FAILED\n\nfailures:\n\n---- b::c stdout ----\n    indented words\n\n\
                     failures:\n    b::c\n    d\n\ntest result: FAILED.\n    e\n";
         assert_eq!(failed_tests(text), ["b::c", "d"]);
+    }
+
+    #[test]
+    fn a_guest_that_died_has_told_of_failures_before() {
+        let text = "test a ... FAILED\ntest b ... ok\ntest c ... ";
+        assert_eq!(failed_tests(text), ["a"]);
     }
 }
