@@ -1,5 +1,6 @@
 //! `cargo xtask`: what a developer of xlb runs. One file per command; nothing has to be installed by hand before.
 
+mod apt;
 mod coverage;
 mod demo;
 mod docs;
@@ -16,6 +17,7 @@ mod test;
 mod tidy;
 mod tools;
 mod versions;
+mod vm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -64,6 +66,8 @@ enum Command {
     },
     /// The rules of the house that no compiler checks.
     Tidy,
+    /// Run a command, or the tests, on one of Debian's kernels in a virtual machine.
+    Vm(vm::Arguments),
 }
 
 #[derive(Args)]
@@ -90,9 +94,14 @@ fn main() -> ExitCode {
         Command::Docs { what: WriteOrCheck { write: true, .. } } => docs::write(),
         Command::Docs { .. } => docs::check(),
         Command::Tidy => tidy::tidy(),
+        Command::Vm(arguments) => return ended(vm::vm(&arguments)),
     };
+    ended(outcome.map(|()| ExitCode::SUCCESS))
+}
+
+fn ended(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

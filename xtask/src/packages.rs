@@ -30,6 +30,20 @@ pub(crate) const TESTS: &[Package] = &[
     needs("keepalived", "keepalived"),
 ];
 
+/// What `cargo xtask vm` runs here, and what a job in the guest, which sees the same programs, may want beside that.
+pub(crate) const VM: &[Package] = &[
+    needs("qemu-system-x86_64", "qemu-system-x86"),
+    needs("depmod", "kmod"),
+    needs("xz", "xz-utils"),
+    needs("ipvsadm", "ipvsadm"),
+    needs("iptables", "iptables"),
+    needs("nft", "nftables"),
+    needs("conntrack", "conntrack"),
+    needs("ps", "procps"),
+    needs("ping", "iputils-ping"),
+    needs("python3", "python3"),
+];
+
 /// Installs the packages whose programs are missing.
 pub(crate) fn ensure(wanted: &[&[Package]]) -> Result<()> {
     let missing: Vec<&str> = wanted
