@@ -88,6 +88,12 @@ reasons! {
     IcmpForged = 18, "icmp_forged", "an ICMP error about a flow's packet that was sent to another address than the packet came from";
     IcmpType = 19, "icmp_type", "an ICMP error about a flow of a kind that is not translated: source quench, redirect, parameter problem";
     IcmpSmallMtu = 20, "icmp_small_mtu", "ICMP fragmentation needed about a flow that asks for packets of less than 576 bytes";
+    MartianSource = 23, "martian_source", "a new flow from an address that no host on a network has: 0/8, 127/8, multicast and above (RFC 1812, 5.3.7)";
+    Land = 24, "land", "a new flow from the virtual address to itself";
+    BadIpChecksum = 25, "bad_ip_checksum", "a new flow's first packet whose IPv4 header has a wrong checksum";
+    BadTcpHeader = 26, "bad_tcp_header", "a new flow's first segment whose header is shorter than 20 bytes or longer than the packet";
+    BadTcpFlags = 27, "bad_tcp_flags", "a segment of no flow with flags that no TCP sends: none, SYN with FIN or RST, FIN with PSH and URG alone";
+    BadUdpLength = 28, "bad_udp_length", "a new flow's first datagram that says it is shorter than its header or longer than its packet";
     FragmentOverlap = 22, "fragment_overlap", "a later fragment of a flow's TCP segment that would overwrite its header (RFC 3128)";
     IcmpTooLong = 21, "icmp_too_long", "an ICMP error of more than 1,500 bytes, or one that is longer than its packet says";
 }

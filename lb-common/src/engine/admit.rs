@@ -4,7 +4,7 @@ use super::pair;
 use super::rewrite::Tuple;
 use super::slow::{Blocked, Scratch};
 use super::tables::{InsertError, LoadChange, Table};
-use super::{PacketBytes, Step, Tables, Verdict, sched, snat, tcp_state};
+use super::{PacketBytes, Step, Tables, Verdict, inspect, sched, snat, tcp_state};
 use crate::abi::{
     ConnState, DropReason, FlowFlags, FlowKey, FlowRef, Gauge, HopId, HopState, LastHopKey, Method,
     NextHop, Notice, PassReason, Real, RealFlags, RealId, Service, ServiceKey, Sticky, StickyKey,
@@ -21,6 +21,7 @@ pub fn new_flow<'t, P: PacketBytes, T: Tables>(
     scratch: &mut Scratch,
 ) -> Step<Option<FlowRef<'t>>> {
     let service = match_service(tables, scratch)?;
+    inspect::first_packet(packet, &scratch.seen)?;
     if scratch.seen.is_tcp() && !scratch.seen.tcp.opens() {
         return Err(Verdict::pass(PassReason::NoFlowNotSyn));
     }

@@ -14,6 +14,7 @@ pub mod expire;
 pub mod fragment;
 pub mod hold;
 pub mod icmp;
+pub mod inspect;
 pub mod pair;
 pub mod parse;
 pub mod refuse;

@@ -13,6 +13,12 @@ impl Addr4 {
     /// `0.0.0.0`, which means "none" only where a field's documentation says so.
     pub const UNSPECIFIED: Self = Self([0; 4]);
 
+    /// Whether a packet from a network may come from it (RFC 1812, 5.3.7): not 0/8, 127/8, multicast or what is above.
+    #[inline(always)]
+    pub const fn may_be_a_source(self) -> bool {
+        !matches!(self.0[0], 0 | 127 | 224..)
+    }
+
     /// The address as a number, for arithmetic and hashing.
     #[inline(always)]
     pub const fn get(self) -> u32 {

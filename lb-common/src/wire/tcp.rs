@@ -26,6 +26,10 @@ impl TcpFlags {
     pub const RST: u8 = 0x04;
     /// The acknowledgement number is valid.
     pub const ACK: u8 = 0x10;
+    /// Hand the data over now.
+    pub const PSH: u8 = 0x08;
+    /// The urgent pointer is valid.
+    pub const URG: u8 = 0x20;
     /// The flags that a state machine asks for.
     pub const OF_STATE: u8 = Self::FIN | Self::SYN | Self::RST | Self::ACK;
 
@@ -33,6 +37,17 @@ impl TcpFlags {
     #[inline(always)]
     pub const fn any(self, bits: u8) -> bool {
         self.0 & bits != 0
+    }
+
+    /// Combinations that no TCP sends and scanners do: none at all, SYN with FIN or RST, everything but SYN and ACK.
+    #[inline(always)]
+    pub const fn is_nonsense(self) -> bool {
+        const ALL: u8 = TcpFlags::OF_STATE | TcpFlags::PSH | TcpFlags::URG;
+        const XMAS: u8 = TcpFlags::FIN | TcpFlags::PSH | TcpFlags::URG;
+        let bits = self.0 & ALL;
+        bits == 0
+            || bits & Self::SYN != 0 && bits & (Self::FIN | Self::RST) != 0
+            || bits & (XMAS | Self::ACK) == XMAS
     }
 
     /// A SYN that opens a connection: neither an answer nor an end (catalogue P-57).
@@ -56,6 +71,12 @@ impl Tcp {
     #[inline(always)]
     pub fn dst(&self) -> Port {
         Port([self.0[2], self.0[3]])
+    }
+
+    /// Bytes of the header, options included.
+    #[inline(always)]
+    pub fn header_length(&self) -> usize {
+        4 * usize::from(self.0[12] >> 4)
     }
 
     /// The flags.

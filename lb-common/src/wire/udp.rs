@@ -28,6 +28,12 @@ impl Udp {
         Port(self.0.dst)
     }
 
+    /// Bytes of the datagram, header included, as it says itself.
+    #[inline(always)]
+    pub fn length(&self) -> u16 {
+        u16::from_be_bytes(self.0.len)
+    }
+
     /// New ports, and the checksum moved by `delta`, which covers ports and pseudo-header.
     #[inline(always)]
     pub fn forward(&mut self, src: Port, dst: Port, delta: u16) {

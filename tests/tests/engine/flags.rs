@@ -1,6 +1,6 @@
 //! TCP flags on tuples that no flow has, and in the wrong direction.
 
-use lb_common::abi::PassReason;
+use lb_common::abi::{DropReason, PassReason};
 use lb_common::engine::tables::Table;
 use lb_tests::packets::{self, Flags};
 use lb_tests::world::{self, REALS, VIP};
@@ -11,7 +11,9 @@ use crate::counts::Counts;
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
+const PSH: u8 = 8;
 const ACK: u8 = 16;
+const URG: u8 = 32;
 
 /// Where the flags are in a frame.
 const FLAGS: usize = 47;
@@ -28,7 +30,17 @@ fn only_a_pure_syn_makes_a_flow() {
         assert_eq!(sent.left(), pure, "flags {flags:#010b}");
         assert_eq!(bed.pairs(Table::HalfOpen), usize::from(pure), "flags {flags:#010b}");
         if !pure {
-            assert_eq!(sent.verdict.slot(), PassReason::NoFlowNotSyn.slot());
+            // P-58: null, SYN with FIN or RST, and FIN, PSH and URG alone, which is called Xmas.
+            let bits = flags & (FIN | SYN | RST | PSH | ACK | URG);
+            let nonsense = bits == 0
+                || bits & SYN != 0 && bits & (FIN | RST) != 0
+                || bits & (FIN | PSH | URG | ACK) == FIN | PSH | URG;
+            let reason = if nonsense {
+                DropReason::BadTcpFlags.slot()
+            } else {
+                PassReason::NoFlowNotSyn.slot()
+            };
+            assert_eq!(sent.verdict.slot(), reason, "flags {flags:#010b}");
             assert_eq!(sent.bytes, frame);
         }
     }

@@ -10,6 +10,7 @@ mod fragment;
 mod handshake;
 mod hold;
 mod icmp;
+mod inspect;
 mod packets;
 mod reasons;
 mod schedule;

@@ -48,6 +48,11 @@ fn syn(port: u16) -> Vec<u8> {
     packets::tcp((CLIENT, 40_000), (VIP, port), Flags::SYN, b"")
 }
 
+/// A SYN from a given address.
+fn from(source: Ipv4Addr) -> Vec<u8> {
+    packets::tcp((source, 40_000), (VIP, world::NAT), Flags::SYN, b"")
+}
+
 /// The same with one byte of the frame changed.
 fn odd(at: usize, value: u8) -> Vec<u8> {
     let mut frame = syn(world::NAT);
@@ -79,6 +84,8 @@ const ETHER_TYPE: usize = 12;
 const VERSION: usize = 14;
 const FRAGMENT: usize = 20;
 const PROTOCOL: usize = 23;
+const CHECKSUM: usize = 24;
+const DATA_OFFSET: usize = 46;
 
 fn cases() -> Vec<Case> {
     let learned_a_hop: fn(&mut Counts) = |counts| counts.hop_cursor += 1;
@@ -149,6 +156,22 @@ fn cases() -> Vec<Case> {
             syn(world::NAT)
         })
         .and(|counts| counts.hop_cursor += 8),
+        // S-38
+        drop(DropReason::MartianSource, |_| from(Ipv4Addr::LOCALHOST)),
+        // S-39
+        drop(DropReason::Land, |_| from(VIP)),
+        // P-08
+        drop(DropReason::BadIpChecksum, |_| odd(CHECKSUM, 0)),
+        // P-59
+        drop(DropReason::BadTcpHeader, |_| odd(DATA_OFFSET, 0x40)),
+        // P-58
+        drop(DropReason::BadTcpFlags, |_| odd(DATA_OFFSET + 1, 0x03)),
+        // P-69
+        drop(DropReason::BadUdpLength, |_| {
+            let mut frame = packets::udp((CLIENT, 40_000), (VIP, world::DNS), b"question");
+            frame[39] = 7;
+            frame
+        }),
         answered(DropReason::TtlExpired, |_| packets::with_ttl(syn(world::NAT), 1)),
         answered(DropReason::MtuExceeded, |bed| {
             let conn = bed.establish((CLIENT, 40_000), world::NAT);

@@ -1,0 +1,88 @@
+//! What a packet must be to begin a flow.
+
+use std::net::Ipv4Addr;
+
+use lb_common::abi::DropReason;
+use lb_common::engine::tables::Table;
+use lb_tests::packets::{self, Flags};
+use lb_tests::world::{self, VIP};
+
+use crate::bed::{Bed, CLIENT};
+
+#[track_caller]
+fn dropped(frame: &[u8], reason: DropReason) {
+    let bed = Bed::new(64);
+    let sent = bed.send(frame);
+    assert_eq!(sent.verdict.slot(), reason.slot(), "{:?}", sent.verdict);
+    assert_eq!(sent.bytes, frame, "untouched");
+    assert!(bed.host.entries(Table::HalfOpen).is_empty());
+}
+
+// S-38
+#[test]
+fn no_host_on_a_network_has_such_an_address() {
+    for first in [0, 127, 224, 239, 240, 255] {
+        let from = (Ipv4Addr::new(first, 1, 2, 3), 40_000);
+        dropped(&packets::tcp(from, (VIP, world::NAT), Flags::SYN, b""), DropReason::MartianSource);
+        dropped(&packets::udp(from, (VIP, world::DNS), b""), DropReason::MartianSource);
+    }
+    for first in [1, 10, 126, 128, 223] {
+        let from = (Ipv4Addr::new(first, 1, 2, 3), 40_000);
+        let bed = Bed::new(64);
+        assert!(bed.send(&packets::tcp(from, (VIP, world::NAT), Flags::SYN, b"")).left());
+    }
+}
+
+// S-39
+#[test]
+fn a_service_does_not_call_itself() {
+    for port in [world::NAT, 9] {
+        let from = (VIP, port);
+        dropped(&packets::tcp(from, (VIP, world::NAT), Flags::SYN, b""), DropReason::Land);
+    }
+}
+
+// P-59
+#[test]
+fn a_segment_header_fits_its_packet() {
+    for (words, fits) in [(0, false), (4, false), (5, true), (7, true), (8, false), (15, false)] {
+        let mut frame = packets::tcp((CLIENT, 40_000), (VIP, world::NAT), Flags::SYN, &[1; 8]);
+        frame[46] = words << 4;
+        if fits {
+            assert!(Bed::new(64).send(&frame).left(), "{words} words");
+        } else {
+            dropped(&frame, DropReason::BadTcpHeader);
+        }
+    }
+}
+
+// P-69
+#[test]
+fn a_datagram_is_as_long_as_it_says_or_padded() {
+    for (length, fits) in [(0_u16, false), (7, false), (8, true), (16, true), (17, false)] {
+        let mut frame = packets::udp((CLIENT, 40_000), (VIP, world::DNS), b"question");
+        frame[38..40].copy_from_slice(&length.to_be_bytes());
+        // No checksum, so that only the length is wrong.
+        frame[40..42].fill(0);
+        if fits {
+            assert!(Bed::new(64).send(&frame).left(), "{length} bytes");
+        } else {
+            dropped(&frame, DropReason::BadUdpLength);
+        }
+    }
+}
+
+// P-07: what is wrong on a known flow is for its receiver to find, not for us to hide.
+#[test]
+fn known_flows_are_not_looked_at_so_closely() {
+    let bed = Bed::new(64);
+    let conn = bed.establish((CLIENT, 40_000), world::NAT);
+    let mut frame = conn.up(Flags::ACK, b"data");
+    frame[24] ^= 0x10;
+    let sent = bed.send(&frame);
+    assert!(sent.left());
+    let wrong = sent.bytes[24..26].to_vec();
+    let mut mended = sent.bytes;
+    packets::refresh_ip_checksum(&mut mended);
+    assert_ne!(mended[24..26], wrong[..], "still wrong");
+}
