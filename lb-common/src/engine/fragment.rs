@@ -6,9 +6,8 @@
 
 use super::parse::IP;
 use super::slow::Scratch;
-use super::{Egress, PacketBytes, Seen, Step, Tables, Verdict, rewrite};
-use crate::abi::{DropReason, FragmentKey, Fragmented, NextHop, PassReason, Tick, limits};
-use crate::wire::eth::Ethernet;
+use super::{PacketBytes, Seen, Step, Tables, Verdict, rewrite};
+use crate::abi::{DropReason, FragmentKey, Fragmented, PassReason, Tick, limits};
 use crate::wire::ipv4::Ipv4;
 use crate::wire::tcp::{Tcp, TcpFlags};
 
@@ -76,8 +75,5 @@ pub fn follow<P: PacketBytes, T: Tables>(
     let hop = rewrite::way(tables, rewrite.hop, seen)?;
     let ip = packet.at_mut::<Ipv4>(IP).ok_or(cut)?;
     ip.forward(rewrite.src, rewrite.dst, rewrite.ip_delta);
-    packet.at_mut::<Ethernet>(0).ok_or(cut)?.set_addresses(hop.dst, hop.src);
-    tables.count_packet(rewrite.real, rewrite.is_reply(), seen.length);
-    let bounce = hop.ifindex == scratch.ifindex && hop.flags & NextHop::TX != 0;
-    Ok(Verdict::forward(Egress { ifindex: hop.ifindex, bounce }))
+    Ok(rewrite::depart(packet, tables, rewrite, hop, seen))
 }

@@ -14,10 +14,9 @@
 
 use super::parse::{IP, L4};
 use super::slow::Scratch;
-use super::{Egress, PacketBytes, Step, Tables, Verdict, rewrite};
+use super::{PacketBytes, Step, Tables, Verdict, rewrite};
 use crate::abi::{DropReason, FlowFlags, FlowKey, FlowRewrite, NextHop, PassReason};
 use crate::wire::checksum::{self, Delta};
-use crate::wire::eth::Ethernet;
 use crate::wire::icmp::IcmpError;
 use crate::wire::ipv4::Ipv4;
 use crate::wire::{Addr4, Port};
@@ -45,11 +44,11 @@ pub struct Quote {
     pub rewrite: FlowRewrite,
 }
 
-/// Decides and acts on an ICMP packet. A function of its own in the kernel program.
+/// Decides and acts on an ICMP packet; the first word of the verdict. A function of its own in the kernel program.
 #[inline(never)]
-pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, scratch: &mut Scratch) {
+pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, scratch: &mut Scratch) -> u32 {
     let (Ok(verdict) | Err(verdict)) = translate(packet, tables, scratch);
-    scratch.verdict = verdict;
+    verdict.into_word(&mut scratch.leaves_by)
 }
 
 #[inline(always)]
@@ -171,10 +170,7 @@ fn send<P: PacketBytes, T: Tables>(
     let outer =
         Ipv4::ONE_HOP.addr(scratch.seen.key.src, src).addr(scratch.seen.key.dst, rewrite.dst);
     packet.at_mut::<Ipv4>(IP)?.forward(src, rewrite.dst, outer.finish());
-    packet.at_mut::<Ethernet>(0)?.set_addresses(hop.dst, hop.src);
-    tables.count_packet(rewrite.real, rewrite.is_reply(), scratch.seen.length);
-    let bounce = hop.ifindex == scratch.ifindex && hop.flags & NextHop::TX != 0;
-    Some(Verdict::forward(Egress { ifindex: hop.ifindex, bounce }))
+    Some(rewrite::depart(packet, tables, rewrite, hop, &scratch.seen))
 }
 
 /// The transport checksum in the quotation, where it is quoted: what it was moved by `delta`, as a change of its own.

@@ -120,6 +120,14 @@ impl Verdict {
         Self::new(action, slot, egress.ifindex)
     }
 
+    /// For a function of its own in the kernel program, which can return one word: leaves the other in `ifindex`. It must
+    /// return something, for a pointer to its stack that is left in the register is refused.
+    #[inline(always)]
+    const fn into_word(self, ifindex: &mut u32) -> u32 {
+        *ifindex = self.ifindex;
+        self.code
+    }
+
     /// Rewritten; send it.
     #[inline(always)]
     pub const fn forward(egress: Egress) -> Self {
@@ -207,12 +215,12 @@ pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     }
     let walked = tables.with_scratch(packet.is_given_back(), |scratch| {
         scratch.begin(&seen, now, packet.ingress());
-        if scratch.seen.is_icmp() {
-            icmp::walk(packet, tables, scratch);
+        let code = if scratch.seen.is_icmp() {
+            icmp::walk(packet, tables, scratch)
         } else {
-            slow::walk(packet, tables, scratch);
-        }
-        scratch.verdict
+            slow::walk(packet, tables, scratch)
+        };
+        Verdict { code, ifindex: scratch.leaves_by }
     });
     walked.unwrap_or(Verdict::drop(DropReason::BadMapValue))
 }

@@ -47,7 +47,21 @@ pub fn send<P: PacketBytes, T: Tables>(
     }
     let Some(ip) = packet.at_mut::<Ipv4>(IP) else { return cut };
     ip.forward(rewrite.src, rewrite.dst, rewrite.ip_delta);
-    let Some(eth) = packet.at_mut::<Ethernet>(0) else { return cut };
+    depart(packet, tables, rewrite, hop, seen)
+}
+
+/// The last of it: the frame's own addresses, the count, the way out.
+#[inline(always)]
+pub fn depart<P: PacketBytes, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    rewrite: &FlowRewrite,
+    hop: &NextHop,
+    seen: &Seen,
+) -> Verdict {
+    let Some(eth) = packet.at_mut::<Ethernet>(0) else {
+        return Verdict::drop(DropReason::TruncatedRewrite);
+    };
     eth.set_addresses(hop.dst, hop.src);
     tables.count_packet(rewrite.real, rewrite.is_reply(), seen.length);
     let bounce = hop.ifindex == packet.ingress() && hop.flags & NextHop::TX != 0;

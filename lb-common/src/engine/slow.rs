@@ -53,8 +53,8 @@ pub struct Scratch {
     pub now: Tick,
     /// The interface it came in by.
     pub ifindex: u32,
-    /// What becomes of it.
-    pub verdict: Verdict,
+    /// By which interface it leaves, where it does.
+    pub leaves_by: u32,
     /// The flow that is being made.
     pub pair: Pair,
     /// What may be in its way.
@@ -84,20 +84,26 @@ impl Scratch {
     }
 }
 
-/// Decides and acts. A function of its own in the kernel program (one call, only off the established path).
+/// Decides and acts; the first word of the verdict. A function of its own in the kernel program (one call, only off the
+/// established path).
 #[inline(never)]
-pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, scratch: &mut Scratch) {
+pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, scratch: &mut Scratch) -> u32 {
+    verdict(packet, tables, scratch).into_word(&mut scratch.leaves_by)
+}
+
+#[inline(always)]
+fn verdict<P: PacketBytes, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    scratch: &mut Scratch,
+) -> Verdict {
     if scratch.seen.tcp.any(fragment::LATER) {
         let (Ok(verdict) | Err(verdict)) = fragment::follow(packet, tables, scratch);
-        scratch.verdict = verdict;
-        return;
+        return verdict;
     }
     let gone = decide(packet, tables, scratch)
         .and_then(|found| leave(packet, tables, found.as_ref(), scratch));
-    scratch.verdict = match gone {
-        Ok(verdict) => verdict,
-        Err(verdict) => refuse::answer(verdict, packet, tables, scratch),
-    };
+    gone.unwrap_or_else(|verdict| refuse::answer(verdict, packet, tables, scratch))
 }
 
 /// Sends the packet: the way its entry says, or by the pair in `scratch` that was made for it.
