@@ -32,9 +32,9 @@ impl Job {
         Ok(Self { folder, command, variables: passed.collect() })
     }
 
-    /// The script.
-    pub(super) fn script(&self, scratch: &Path) -> String {
-        let mut script = String::from("export HOME=/root\n");
+    /// The script. `XLB_VM` tells it who executes its instructions, `XLB_SCRATCH` where the host sees what it writes.
+    pub(super) fn script(&self, accel: &str, scratch: &Path) -> String {
+        let mut script = format!("export HOME=/root\nexport XLB_VM={accel}\n");
         let scratch = ("XLB_SCRATCH".to_owned(), scratch.to_string_lossy().into_owned());
         for (name, value) in self.variables.iter().chain([&scratch]) {
             // Writing to a String cannot fail.
@@ -96,8 +96,8 @@ mod tests {
             variables: vec![("XLB_REQUIRE".into(), "bpf,netns".into())],
         };
         assert_eq!(
-            job.script(Path::new("/s")),
-            "export HOME=/root\nexport XLB_REQUIRE=bpf,netns\nexport XLB_SCRATCH=/s\n\
+            job.script("tcg", Path::new("/s")),
+            "export HOME=/root\nexport XLB_VM=tcg\nexport XLB_REQUIRE=bpf,netns\nexport XLB_SCRATCH=/s\n\
              cd '/a b' || exit 127\nexec echo 'it'\\''s'\n"
         );
     }

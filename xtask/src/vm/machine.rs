@@ -60,7 +60,7 @@ pub(super) struct Spec {
 pub(super) fn run(kernel: &fetch::Kernel, spec: &Spec, job: &Job) -> Result<u8> {
     let run = Run::new(kernel, "run")?;
     fs::write(run.folder.join("stage2.sh"), SCRIPT).context("cannot write stage2.sh")?;
-    fs::write(run.folder.join("job.sh"), job.script(&run.scratch))
+    fs::write(run.folder.join("job.sh"), job.script(spec.accel.name(), &run.scratch))
         .context("cannot write job.sh")?;
     let mut machine = run.start(spec.accel, spec.cpus)?;
 

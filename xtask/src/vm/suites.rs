@@ -21,6 +21,12 @@ const SUITES: &[Suite] =
 /// The data path loaded and attached, connections each way through NAT and full-NAT.
 const SMOKE: &[&str] = &["tcp::nat_two_arm", "tcp::fullnat_two_arm"];
 
+/// Not run under emulation. Programs are replaced under load there, and with two emulated processors kernels 6.12 and
+/// 7.3 die with `Oops: int3` in `bpf_dispatcher_xdp_func`, code that the kernel patches while it runs; most likely
+/// qemu 7.2's threads see the patching in another order than processors would. With one processor they live, and the
+/// daemon's start takes longer than the test waits.
+const NOT_EMULATED: &str = "survival::a_gigabyte_survives_reloads_and_kills";
+
 /// An emulated machine is slow enough: tests beside each other would only miss deadlines.
 const THREADS: &str = "1";
 
@@ -33,7 +39,10 @@ struct Program {
 
 /// All suites, or the tests in them whose names contain `only`.
 pub(super) fn all(only: Option<&str>) -> Result<Job> {
-    let mut script = String::from("failed=0\n");
+    let mut script = format!(
+        "failed=0\nset --\nif [ \"$XLB_VM\" = tcg ]; then\n\
+         echo 'left out under emulation: {NOT_EMULATED}'\nset -- --skip {NOT_EMULATED}\nfi\n"
+    );
     for program in build(SUITES)? {
         let arguments: Vec<&str> = only.into_iter().collect();
         script.push_str(&part(&program, &arguments));
@@ -66,7 +75,7 @@ fn part(program: &Program, arguments: &[&str]) -> String {
     let mut words = vec![quoted_path(&program.path), "--test-threads".into(), THREADS.into()];
     words.extend(arguments.iter().map(|word| quoted(word)));
     format!(
-        "echo '== {}'\ncd {} && {} || failed=1\n",
+        "echo '== {}'\ncd {} && {} \"$@\" || failed=1\n",
         program.name,
         quoted_path(&program.folder),
         words.join(" ")
