@@ -21,7 +21,7 @@ impl Timeouts {
     #[inline(always)]
     pub fn of(&self, state: ConnState) -> u32 {
         // Hidden from the optimiser, which knows that no state is out of bounds and would leave the check out; verifiers
-        // up to kernel 6.12 do not know it and refuse the access.
+        // up to kernel 6.18 do not know it and refuse the access.
         self.by_state.get(core::hint::black_box(state as usize)).copied().unwrap_or(0)
     }
 }

