@@ -44,4 +44,7 @@ scenarios! {
         the_next_run_adopts_what_kill_9_left, sums_keep_what_removed_servers_counted, keep_leaves_the_data_path;
     tcp: nat_two_arm, fullnat_two_arm, fullnat_one_arm;
     udp: nat_two_arm, fullnat_two_arm, fullnat_one_arm;
+    why: nat_is_foretold, weights_are_foretold, loads_are_foretold, fullnat_is_foretold, templates_are_foretold,
+        a_known_flow_is_told, what_is_not_ours_is_told, nobody_left_is_told, what_keeps_a_server_out_is_told,
+        questions_that_make_no_sense_are_refused;
 }

@@ -11,6 +11,7 @@ use super::plan::PlanArgs;
 use super::reload::ReloadArgs;
 use super::run_args::RunArgs;
 use super::stats::StatsArgs;
+use super::why::WhyArgs;
 
 /// A layer-4 load balancer in XDP that reads keepalived.conf
 #[derive(Clone, Debug, Parser)]
@@ -30,6 +31,7 @@ pub enum Command {
     Stats(StatsArgs),
     List(ListArgs),
     Conns(ConnsArgs),
+    Why(WhyArgs),
     Demo(DemoArgs),
     Detach(DetachArgs),
 }
@@ -64,6 +66,9 @@ mod tests {
             "xlb conns --json",
             "xlb conns --client 192.0.2.0/24 --virtual 10.64.1.2:10000 --real :8089 --state established \
              --proto TCP --limit 10",
+            "xlb why 192.0.2.7 10.64.1.2:10000",
+            "xlb why 192.0.2.7:40000 10.64.1.2:10000 --proto udp --json --instance west",
+            "xlb why [2001:db8::7]:40000 [2001:db8::2]:80 --iface eth0 --flags syn,ack --pin-dir /p --run-dir /r",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
@@ -89,6 +94,11 @@ mod tests {
             ("xlb conns --client nowhere", "`nowhere` is no address"),
             ("xlb conns --proto icmp", "expected tcp or udp"),
             ("xlb stats --instance ../x", "letters, digits"),
+            ("xlb why 192.0.2.7", "VIP:PORT"),
+            ("xlb why nobody 10.64.1.2:80", "expected IP or IP:PORT"),
+            ("xlb why 192.0.2.7 10.64.1.2", "expected IP:PORT"),
+            ("xlb why 192.0.2.7 10.64.1.2:80 --proto icmp", "expected tcp or udp"),
+            ("xlb why 192.0.2.7 10.64.1.2:80 --flags sin", "names of TCP flags"),
             ("xlb top", "unrecognized subcommand"),
         ] {
             let error = parse(line).unwrap_err();

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::command::{Cli, Command};
-use super::{check, conns, demo, detach, exit, list, plan, reload, run as daemon, run_args, stats};
+use super::{
+    check, conns, demo, detach, exit, list, plan, reload, run as daemon, run_args, stats, why,
+};
 use crate::dataplane::detach::detach_dead;
 
 /// Parses `args`, the program's name first, and runs what they ask for.
@@ -33,6 +35,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Stats(args) => stats::stats(args),
         Command::List(args) => list::list(args),
         Command::Conns(args) => conns::conns(args),
+        Command::Why(args) => why::why(args),
         Command::Demo(args) => demo::run(args),
         Command::Detach(args) => detach::detach(args, detach_dead),
     }

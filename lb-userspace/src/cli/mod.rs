@@ -18,3 +18,4 @@ pub mod reload;
 pub mod run;
 pub mod run_args;
 pub mod stats;
+pub mod why;

@@ -55,15 +55,19 @@ pub fn detach(pin_dir: &Path) -> Result<Removed, LoadError> {
         programs: empty(&pins.progs())?,
         maps: empty(&pins.maps())?,
     };
-    // Left by a start that was killed.
-    let probe = pin_dir.join("probe");
-    empty(&probe)?;
-    for folder in [&pins.links(), &pins.progs(), &pins.maps(), &probe, pin_dir] {
+    // Left by a start or an `xlb why` that was killed.
+    let aside = pins.aside().map_err(LoadError::file("list", pin_dir))?;
+    for folder in &aside {
+        empty(folder)?;
+    }
+    let own = [pins.links(), pins.progs(), pins.maps()];
+    let root = pin_dir.to_owned();
+    for folder in own.iter().chain(&aside).chain([&root]) {
         match std::fs::remove_dir(folder) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             // The operator's own: a mount point, or files that are not ours.
-            Err(_) if folder == pin_dir => {}
+            Err(_) if *folder == root => {}
             Err(error) => return Err(LoadError::file("remove", folder)(error)),
         }
     }

@@ -23,9 +23,9 @@ use super::sys;
 /// Pages of one CPU's buffer: 40 frames of full size, or some hundred SYNs.
 const PAGES: usize = 16;
 /// `enum xdp_action`.
-const XDP_PASS: u32 = 2;
-const XDP_TX: u32 = 3;
-const XDP_REDIRECT: u32 = 4;
+pub(super) const XDP_PASS: u32 = 2;
+pub(super) const XDP_TX: u32 = 3;
+pub(super) const XDP_REDIRECT: u32 = 4;
 
 /// A frame that the program handed over, untouched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,12 +103,13 @@ impl HeldFrames {
 }
 
 /// Opens the buffers of all CPUs that are there now. Those that come later hold nothing.
-fn open_buffers(ebpf: &mut Ebpf) -> Result<Vec<HeldBuffer>, HeldError> {
+pub(super) fn open_arrays(
+    ebpf: &mut Ebpf,
+) -> Result<Vec<PerfEventArrayBuffer<MapData>>, HeldError> {
     let held = ebpf.take_map(map::HELD).ok_or(HeldError::Missing)?;
     let mut held = PerfEventArray::try_from(held)?;
     let cpus = aya::util::online_cpus().map_err(|(_, error)| HeldError::Cpus(error))?;
-    let open = |cpu| Ok(HeldBuffer(held.open(cpu, Some(PAGES))?));
-    cpus.into_iter().map(open).collect()
+    cpus.into_iter().map(|cpu| Ok(held.open(cpu, Some(PAGES))?)).collect()
 }
 
 /// Both ends of the holding.
@@ -123,7 +124,8 @@ impl Holding {
         let socket = sys::packet_socket().map_err(HeldError::Socket)?;
         let program = program.try_clone_to_owned().map_err(HeldError::Program)?;
         let sender = Sender { program: Arc::new(program), socket: Arc::new(socket) };
-        Ok(Self { buffers: open_buffers(ebpf)?, sender })
+        let buffers = open_arrays(ebpf)?.into_iter().map(HeldBuffer).collect();
+        Ok(Self { buffers, sender })
     }
 }
 

@@ -21,6 +21,7 @@ pub mod pins;
 pub mod preflight;
 pub mod read;
 pub mod reaper;
+pub mod rehearsal;
 mod retire;
 mod shape;
 mod sys;

@@ -42,6 +42,15 @@ impl Pins {
         self.links().join(file_name(interface))
     }
 
+    /// Folders of maps that were looked at beside the instance's, and should be gone.
+    pub fn aside(&self) -> io::Result<Vec<PathBuf>> {
+        let ours = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name == "probe" || name.starts_with("why-")
+        };
+        Ok(entries(&self.root)?.into_iter().filter(ours).collect())
+    }
+
     /// Every pin there is, programs and links included. A folder that is not there has none.
     pub fn all(&self) -> io::Result<Vec<PathBuf>> {
         let mut found = Vec::new();

@@ -78,6 +78,10 @@ impl Reader {
         Ok(Self { maps, clock })
     }
 
+    pub(super) fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
     /// CONFIG.
     pub fn config(&self) -> Result<Config, TableError> {
         self.maps.config()
@@ -211,7 +215,7 @@ impl Reader {
         Ok(primaries)
     }
 
-    fn now(&self) -> Result<Tick, TableError> {
+    pub(super) fn now(&self) -> Result<Tick, TableError> {
         self.clock.now_tick().map_err(|cause| TableError {
             map: lb_common::abi::program::CLOCK,
             action: "run",

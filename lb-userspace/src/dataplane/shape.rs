@@ -57,7 +57,7 @@ pub(super) struct Shapes {
 
 /// Loads `object` beside the instance's pins and looks.
 pub(super) fn of_object(object: &[u8], pins: &Pins) -> Result<Shapes, LoadError> {
-    let folder = ProbeFolder::make(pins)?;
+    let folder = AsideFolder::make(pins, "probe")?;
     let mut loader = EbpfLoader::new();
     loader.default_map_pin_directory(&folder.0);
     for name in SIZED {
@@ -82,16 +82,21 @@ pub(super) fn of_object(object: &[u8], pins: &Pins) -> Result<Shapes, LoadError>
     Ok(Shapes { maps, hz })
 }
 
-/// Where the probe's maps are pinned while it lasts: the object itself says that they want to be.
-struct ProbeFolder(PathBuf);
+/// Where maps beside the instance's are pinned while they are looked at: the object itself says that they want to be.
+pub(super) struct AsideFolder(PathBuf);
 
-impl ProbeFolder {
-    fn make(pins: &Pins) -> Result<Self, LoadError> {
-        let folder = Self(pins.root().join("probe"));
-        // Left by a run that was killed; the lock says that it is nobody's now.
+impl AsideFolder {
+    /// Makes the folder `name`, which a process has to itself.
+    pub(super) fn make(pins: &Pins, name: &str) -> Result<Self, LoadError> {
+        let folder = Self(pins.root().join(name));
+        // Left by a run that was killed; the lock, or the number in the name, says that it is nobody's now.
         folder.clear();
         std::fs::create_dir(&folder.0).map_err(LoadError::file("create", &folder.0))?;
         Ok(folder)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 
     fn clear(&self) {
@@ -102,7 +107,7 @@ impl ProbeFolder {
     }
 }
 
-impl Drop for ProbeFolder {
+impl Drop for AsideFolder {
     fn drop(&mut self) {
         self.clear();
     }

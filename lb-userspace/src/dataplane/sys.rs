@@ -231,6 +231,23 @@ pub(super) fn map_info(fd: BorrowedFd<'_>) -> io::Result<MapInfo> {
     unsafe { info(fd) }
 }
 
+/// `struct bpf_prog_info`, its oldest fields.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(super) struct ProgramInfo {
+    /// `enum bpf_prog_type`.
+    pub(super) kind: u32,
+    pub(super) id: u32,
+    /// A hash of the instructions as they were given to the kernel, addresses of maps left out.
+    pub(super) tag: [u8; 8],
+}
+
+/// Which program it is.
+pub(super) fn program_info(fd: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
+    // SAFETY: `ProgramInfo` is how `struct bpf_prog_info` begins.
+    unsafe { info(fd) }
+}
+
 /// Program and interface of an XDP link.
 pub(super) fn link_info(fd: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     // SAFETY: `LinkInfo` is how `struct bpf_link_info` begins for XDP links; other kinds leave integers there too.

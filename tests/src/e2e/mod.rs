@@ -33,6 +33,7 @@ pub mod scheduling;
 pub mod survival;
 pub mod tcp;
 pub mod udp;
+pub mod why;
 
 mod foreign;
 
