@@ -3,7 +3,8 @@
 //! | program | what runs it |
 //! | --- | --- |
 //! | `xlb_xdp` | every frame that arrives on an interface of `--iface` |
-//! | `xlb_expire` | the daemon's reaper, by BPF_PROG_TEST_RUN, with flow keys as its packet |
+//! | `xlb_xdp6` | that one, for IPv6, as a tail call |
+//! | `xlb_expire`, `xlb_expire6` | the daemon's reaper, by BPF_PROG_TEST_RUN, with flow keys as its packet |
 //! | `xlb_clock` | the daemon at start, by BPF_PROG_TEST_RUN, to learn what jiffies are |
 #![no_std]
 #![no_main]
@@ -19,7 +20,10 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use lb_common::engine::{self, Action, PacketBytes};
+use lb_common::abi::PassReason;
+use lb_common::abi::program::Next;
+use lb_common::engine::{self, Action, PacketBytes, Verdict};
+use lb_common::wire::{Addr4, Addr6};
 
 use packet::Frame;
 use tables::Kernel;
@@ -28,7 +32,29 @@ use tables::Kernel;
 #[xdp]
 pub fn xlb_xdp(ctx: XdpContext) -> u32 {
     let mut frame = Frame::new(ctx);
-    let verdict = engine::walk(&mut frame, &Kernel);
+    if engine::is_ipv6(&frame) {
+        return ipv6(&frame);
+    }
+    carry_out(engine::walk::<Addr4, _, _>(&mut frame, &Kernel))
+}
+
+/// The data path of IPv6.
+#[xdp]
+pub fn xlb_xdp6(ctx: XdpContext) -> u32 {
+    carry_out(engine::walk::<Addr6, _, _>(&mut Frame::new(ctx), &Kernel))
+}
+
+/// Goes on with [`xlb_xdp6`]; returns only if it is not there.
+#[inline(always)]
+fn ipv6(frame: &Frame) -> u32 {
+    // SAFETY: the context is this run's; a failure returns.
+    unsafe { maps::XDP_NEXT.tail_call(frame.context(), Next::Ipv6 as u32) };
+    carry_out(Verdict::pass(PassReason::NotIpv4))
+}
+
+/// Counts a verdict's reason and turns it into the driver's.
+#[inline(always)]
+fn carry_out(verdict: Verdict) -> u32 {
     if verdict.slot() != 0 {
         tables::count_reason(verdict.slot());
     }
@@ -45,7 +71,13 @@ pub fn xlb_xdp(ctx: XdpContext) -> u32 {
 /// Ends expired flows among the keys in its packet; the number ended is its return value.
 #[xdp]
 pub fn xlb_expire(ctx: XdpContext) -> u32 {
-    engine::expire::run(&Frame::new(ctx), &Kernel)
+    engine::expire::run::<Addr4, _, _>(&Frame::new(ctx), &Kernel)
+}
+
+/// The same of IPv6.
+#[xdp]
+pub fn xlb_expire6(ctx: XdpContext) -> u32 {
+    engine::expire::run::<Addr6, _, _>(&Frame::new(ctx), &Kernel)
 }
 
 /// Writes jiffies into the first eight bytes of its packet.

@@ -6,6 +6,8 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::{GIVEN_BACK, HeldHead, LAST_TRY};
+use lb_common::engine::family::place::Place;
+use lb_common::engine::family::{ipv4, ipv6};
 use lb_common::engine::{PacketBytes, sum};
 use lb_common::wire::Wire;
 
@@ -25,6 +27,12 @@ impl Frame {
     #[inline(always)]
     pub fn new(ctx: XdpContext) -> Self {
         Self { start: ctx.data(), end: ctx.data_end(), ctx }
+    }
+
+    /// What the kernel handed to the program.
+    #[inline(always)]
+    pub fn context(&self) -> &XdpContext {
+        &self.ctx
     }
 
     #[inline(always)]
@@ -77,7 +85,31 @@ pub extern "C" fn sum_bytes(ctx: *mut xdp_md, from: u32, len: u32) -> u32 {
     sum::of(&frame, (from & 0x7ff) as usize, len as usize).map_or(NO_SUM, u32::from)
 }
 
+/// Where the transport header of an IPv4 packet with options is. Global for the same reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ipv4_place(ctx: *mut xdp_md) -> u64 {
+    ipv4::behind_options(&Frame::new(XdpContext::new(ctx))).0
+}
+
+/// The same of an IPv6 packet with extension headers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ipv6_place(ctx: *mut xdp_md) -> u64 {
+    ipv6::behind_extensions(&Frame::new(XdpContext::new(ctx))).0
+}
+
 impl PacketBytes for Frame {
+    #[inline(always)]
+    fn ipv4_place(&self) -> Place {
+        Place(ipv4_place(self.ctx.ctx))
+    }
+
+    #[inline(always)]
+    fn ipv6_place(&self) -> Place {
+        Place(ipv6_place(self.ctx.ctx))
+    }
+
     #[inline(always)]
     fn sum(&self, from: usize, len: usize) -> Option<u16> {
         let sum = sum_bytes(self.ctx.ctx, from as u32, len as u32);
@@ -122,9 +154,13 @@ impl PacketBytes for Frame {
         unsafe { (*self.ctx.ctx).ingress_ifindex }
     }
 
+    /// The end is read once more, where the compiler cannot see that it is the same: else it concludes from "the packet is
+    /// no longer than the frame" that a look at the frame is needless, which the verifier does not.
     #[inline(always)]
     fn len(&self) -> usize {
-        self.end - self.start
+        // SAFETY: the context is valid for the whole run of the program.
+        let end = unsafe { (&raw const (*self.ctx.ctx).data_end).read_volatile() };
+        end as usize - self.start
     }
 
     #[inline(always)]
@@ -137,7 +173,8 @@ impl PacketBytes for Frame {
 
     #[inline(always)]
     fn truncate(&mut self, len: usize) -> bool {
-        let surplus = self.len() as i32 - len as i32;
+        // Hidden: else the two pointers and the length are added up in whatever order, and not all are allowed.
+        let surplus = core::hint::black_box(self.len()) as i32 - len as i32;
         // SAFETY: as in `grow_front`.
         let done = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -surplus) } == 0;
         self.reload();

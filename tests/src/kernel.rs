@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 use aya::maps::perf::PerfEventArrayBuffer;
-use aya::maps::{Array, DevMapHash, HashMap, MapData, PerCpuArray, PerCpuValues, PerfEventArray};
+use aya::maps::{
+    Array, DevMapHash, HashMap, MapData, PerCpuArray, PerCpuValues, PerfEventArray, ProgramArray,
+};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
@@ -11,6 +13,7 @@ use lb_common::abi::{
     REASON_SLOTS, RealCounters, RealId, Service, ServiceKey, Sticky, StickyKey, limits, map,
     program,
 };
+use lb_common::wire::{Addr4, Addr6, Address};
 
 use crate::pins::Pins;
 use crate::world::{IFINDEX, World};
@@ -44,15 +47,25 @@ impl Kernel {
         let bpf = EbpfLoader::new()
             .default_map_pin_directory(pins.path())
             .map_max_entries(map::FLOWS4, 2 * world.config.flow_limit)
+            .map_max_entries(map::FLOWS6, 2 * world.config.flow_limit)
             .load(&object()?)?;
         let mut kernel = Self { bpf, _pins: pins };
-        for name in [program::XDP, program::EXPIRE] {
+        for name in [program::XDP, program::XDP6, program::EXPIRE, program::EXPIRE6] {
             let program: &mut Xdp =
                 kernel.bpf.program_mut(name).context("no such program")?.try_into()?;
             program.load()?;
         }
         kernel.fill(world)?;
+        kernel.go_on_with_ipv6()?;
         Ok(kernel)
+    }
+
+    /// Puts the program of IPv6 where the one of all frames goes on with it.
+    fn go_on_with_ipv6(&mut self) -> Result<()> {
+        let ipv6: &Xdp = self.bpf.program(program::XDP6).context("no such program")?.try_into()?;
+        let ipv6 = ipv6.fd()?.try_clone()?;
+        let next = self.bpf.map_mut(map::XDP_NEXT).context("no such map")?;
+        Ok(ProgramArray::try_from(next)?.set(program::Next::Ipv6 as u32, &ipv6, 0)?)
     }
 
     fn array<V: aya::Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, V>> {
@@ -69,7 +82,7 @@ impl Kernel {
     fn fill(&mut self, world: &World) -> Result<()> {
         self.array(map::CONFIG)?.set(0, world.config, 0)?;
         for (key, service) in &world.services {
-            self.hash::<ServiceKey, Service>(map::SERVICES4)?.insert(key, service, 0)?;
+            self.hash::<ServiceKey, Service>(map::SERVICES)?.insert(key, service, 0)?;
         }
         for (id, real) in &world.reals {
             self.array(map::REALS)?.set(id.0, *real, 0)?;
@@ -81,7 +94,7 @@ impl Kernel {
             self.array::<u32>(map::SLOTS)?.set(at, id.0, 0)?;
         }
         for (at, local) in (0..).zip(&world.locals) {
-            self.array::<[u8; 4]>(map::LOCALS4)?.set(at, local.0, 0)?;
+            self.array::<[u8; 16]>(map::LOCALS)?.set(at, local.octets(), 0)?;
         }
         for (at, port) in (0..).zip(&world.ports) {
             self.array::<u32>(map::PORTS)?.set(at, u32::from(*port), 0)?;
@@ -94,11 +107,8 @@ impl Kernel {
 
     /// Back to the world as it was loaded: no flows, no templates, all counters at 0.
     pub fn reset(&mut self, world: &World) -> Result<()> {
-        for name in [map::FLOWS4, map::HALF_OPEN4] {
-            for (key, _) in self.entries(name)? {
-                self.hash::<FlowKey, Flow>(name)?.remove(&key)?;
-            }
-        }
+        self.forget::<Addr4>([map::FLOWS4, map::HALF_OPEN4], map::FRAGMENTS4)?;
+        self.forget::<Addr6>([map::FLOWS6, map::HALF_OPEN6], map::FRAGMENTS6)?;
         let mut senders = self.hash::<LastHopKey, u32>(map::LAST_HOPS)?;
         for key in senders.keys().collect::<Result<Vec<_>, _>>()? {
             let hop = senders.get(&key, 0)?;
@@ -106,13 +116,9 @@ impl Kernel {
             self.array(map::NEXT_HOPS)?.set(hop, NextHop::default(), 0)?;
             senders = self.hash(map::LAST_HOPS)?;
         }
-        let mut sticky = self.hash::<StickyKey, Sticky>(map::STICKY4)?;
+        let mut sticky = self.hash::<StickyKey, Sticky>(map::STICKY)?;
         for key in sticky.keys().collect::<Result<Vec<_>, _>>()? {
             sticky.remove(&key)?;
-        }
-        let mut fragments = self.hash::<FragmentKey, Fragmented>(map::FRAGMENTS4)?;
-        for key in fragments.keys().collect::<Result<Vec<_>, _>>()? {
-            fragments.remove(&key)?;
         }
         let cpus =
             aya::util::nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
@@ -134,6 +140,19 @@ impl Kernel {
                 PerCpuValues::try_from(vec![0_u64; cpus])?,
                 0,
             )?;
+        }
+        Ok(())
+    }
+
+    fn forget<A: Address>(&mut self, flows: [&str; 2], fragments: &str) -> Result<()> {
+        for name in flows {
+            for (key, _) in self.entries::<A>(name)? {
+                self.hash::<FlowKey<A>, Flow<A>>(name)?.remove(&key)?;
+            }
+        }
+        let mut fragments = self.hash::<FragmentKey<A>, Fragmented<A>>(fragments)?;
+        for key in fragments.keys().collect::<Result<Vec<_>, _>>()? {
+            fragments.remove(&key)?;
         }
         Ok(())
     }
@@ -165,10 +184,10 @@ impl Kernel {
     }
 
     /// A flow table's entries, in the order of keys.
-    pub fn entries(&mut self, name: &str) -> Result<Vec<(FlowKey, Flow)>> {
-        let map: HashMap<_, FlowKey, Flow> = self.hash(name)?;
+    pub fn entries<A: Address>(&mut self, name: &str) -> Result<Vec<(FlowKey<A>, Flow<A>)>> {
+        let map: HashMap<_, FlowKey<A>, Flow<A>> = self.hash(name)?;
         let mut all = map.iter().collect::<Result<Vec<_>, _>>()?;
-        all.sort_by_key(|(key, _)| bytemuck::cast::<FlowKey, [u8; 16]>(*key));
+        all.sort_by(|(a, _), (b, _)| bytemuck::bytes_of(a).cmp(bytemuck::bytes_of(b)));
         Ok(all)
     }
 

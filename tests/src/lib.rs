@@ -12,6 +12,7 @@ pub mod e2e;
 pub mod kernel;
 /// Frames by a builder over etherparse, and checksums worked out without xlb's code.
 pub mod packets;
+pub mod packets6;
 /// A BPF file system of a test's own.
 pub mod pins;
 /// A small set of services and real servers, to be put into the engine's host tables and into maps.

@@ -27,6 +27,7 @@ scenarios! {
     health: tcp_check_takes_out_and_puts_back, all_down_refuses_at_once, a_live_connection_outlives_its_health;
     icmp: a_narrow_link_on_the_clients_side, a_narrow_link_on_the_real_servers_side, a_narrow_inner_link, a_narrow_outer_link,
         an_ended_time_to_live_is_told, a_refused_datagram_is_told, echo_is_answered, forged_errors_end_nothing;
+    ipv6: nat_two_arm, fullnat_two_arm, a_silent_neighbour_is_asked, a_narrow_link_is_told, echo_is_answered;
     laboratory: two_arms_are_wired, plain_routing_loses_no_connection, streams_are_intact, gateways_mark_their_requests, nothing_is_left;
     links: flows_resume_after_down_and_up, a_server_added_again_keeps_its_connections;
     neighbours: the_first_packet_is_not_lost, the_first_connection_does_not_wait, a_changed_address_is_followed,

@@ -20,13 +20,15 @@ const PSEUDO_CALL: u8 = 1;
 /// Helpers by their number in include/uapi/linux/bpf.h.
 mod helper {
     pub(crate) const MAP_LOOKUP: i32 = 1;
+    pub(crate) const TAIL_CALL: i32 = 12;
     pub(crate) const PERF_EVENT_OUTPUT: i32 = 25;
     pub(crate) const REDIRECT_MAP: i32 = 51;
     pub(crate) const JIFFIES64: i32 = 118;
 }
 
-/// What the established path may call.
-const ALLOWED: [i32; 3] = [helper::MAP_LOOKUP, helper::REDIRECT_MAP, helper::JIFFIES64];
+/// What the established path may call; and what comes before it, for frames that are the other program's.
+const ALLOWED: [i32; 4] =
+    [helper::MAP_LOOKUP, helper::TAIL_CALL, helper::REDIRECT_MAP, helper::JIFFIES64];
 
 /// What nothing in the object may call, be it on a slow path.
 const NOWHERE: [(i32, &str); 8] = [
@@ -121,12 +123,20 @@ fn look_ups(code: &Code, map: &str) -> usize {
 
 #[test]
 fn the_established_path_looks_up_the_flow_once_and_calls_nothing_it_does_not_need() {
+    for (program, flows, scratch) in
+        [(program::XDP, map::FLOWS4, "SCRATCH4"), (program::XDP6, map::FLOWS6, "SCRATCH6")]
+    {
+        check_established_path(program, flows, scratch);
+    }
+}
+
+fn check_established_path(program: &str, flows: &str, scratch: &str) {
     let bytes = kernel::object().expect("the committed object");
     let object = object::File::parse(&*bytes).expect("an ELF file");
-    let code = entry(&object, program::XDP);
-    println!("`{}`: {code}", program::XDP);
+    let code = entry(&object, program);
+    println!("`{program}`: {code}");
 
-    assert_eq!(look_ups(&code, map::FLOWS4), 1, "look-ups in FLOWS4\n{code}");
+    assert_eq!(look_ups(&code, flows), 1, "look-ups in {flows}\n{code}");
     for call in &code.calls {
         if let Call::Helper { number, .. } = call {
             assert!(
@@ -137,17 +147,17 @@ fn the_established_path_looks_up_the_flow_once_and_calls_nothing_it_does_not_nee
     }
     let functions = code.calls.iter().filter(|call| **call == Call::Function).count();
     assert_eq!(
-        functions, 2,
-        "calls of functions: the slow path, ICMP and nothing else; another one is often `memset` or `memcpy`, which on \
+        functions, 3,
+        "calls of functions: options, the slow path, ICMP and nothing else; another one is often `memset` or `memcpy`, which on \
          this target work byte by byte\n{code}"
     );
 
     // Every other map there is an array, where the kernel turns the call into a few instructions.
-    let arrays = [map::NEXT_HOPS, map::COUNT_REAL, map::REASONS, "SCRATCH"];
+    let arrays = [map::NEXT_HOPS, map::COUNT_REAL, map::REASONS, scratch];
     for call in &code.calls {
         if let Call::Helper { number: helper::MAP_LOOKUP, last_map: Some(name) } = call {
             assert!(
-                name == map::FLOWS4 || arrays.contains(&name.as_str()),
+                name == flows || arrays.contains(&name.as_str()),
                 "a look-up in {name} on the established path\n{code}"
             );
         }
@@ -158,6 +168,8 @@ fn the_established_path_looks_up_the_flow_once_and_calls_nothing_it_does_not_nee
     };
     assert_eq!(count(helper::JIFFIES64), 1, "the clock is read once\n{code}");
     assert_eq!(count(helper::REDIRECT_MAP), 1, "one way out\n{code}");
+    let others = usize::from(program == program::XDP);
+    assert_eq!(count(helper::TAIL_CALL), others, "frames of the other family\n{code}");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The same packets through the engine on the host and the program in the kernel: same bytes, verdict, tables
 //! and counters. Whatever the host tests prove of the engine then holds for the kernel.
 
+#[path = "parity/ipv6.rs"]
+mod ipv6;
+
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
 
@@ -10,7 +13,8 @@ use lb_common::abi::{
 };
 use lb_common::engine::tables::Table;
 use lb_common::engine::{Action, Verdict};
-use lb_common::host::{Frame, HostTables};
+use lb_common::host::{Frame, HostTables, Kept};
+use lb_common::wire::{Addr4, Addr6};
 use lb_tests::capability::{Capability, have};
 use lb_tests::kernel::{Kernel, xdp};
 use lb_tests::packets::{self, End, Flags};
@@ -35,7 +39,7 @@ fn code(verdict: Verdict) -> u32 {
 }
 
 /// Entries without their times, which no two runs share.
-fn timeless(entries: Vec<(FlowKey, Flow)>) -> Vec<(FlowKey, Flow)> {
+fn timeless<A>(entries: Vec<(FlowKey<A>, Flow<A>)>) -> Vec<(FlowKey<A>, Flow<A>)> {
     let mut entries = entries;
     for (_, flow) in &mut entries {
         flow.stamp = Tick(0);
@@ -68,12 +72,17 @@ impl Twins {
         self.host = self.world.on_host();
     }
 
+    fn compare_tables<A: Kept>(&mut self, names: [&str; 2]) {
+        for (table, name) in [Table::Flows, Table::HalfOpen].into_iter().zip(names) {
+            let kernel = timeless(self.kernel.entries::<A>(name).expect("readable"));
+            assert_eq!(timeless(self.host.entries_of(table)), kernel, "{name}");
+        }
+    }
+
     /// Tables and counters of both.
     fn compare(&mut self) {
-        for (table, name) in [(Table::Flows, map::FLOWS4), (Table::HalfOpen, map::HALF_OPEN4)] {
-            let kernel = timeless(self.kernel.entries(name).expect("readable"));
-            assert_eq!(timeless(self.host.entries(table)), kernel, "{name}");
-        }
+        self.compare_tables::<Addr4>([map::FLOWS4, map::HALF_OPEN4]);
+        self.compare_tables::<Addr6>([map::FLOWS6, map::HALF_OPEN6]);
         assert_eq!(self.host.reasons(), self.kernel.reasons().expect("readable"), "reasons");
         for (id, _) in &self.world.reals {
             assert_eq!(self.host.counters(*id), self.kernel.counters(*id).expect("readable"));
@@ -139,6 +148,8 @@ struct Packet {
     piece: Option<(u16, bool)>,
     cut: Option<usize>,
     flip: Option<(usize, u8)>,
+    /// IPv4 options, a multiple of four bytes.
+    options: Vec<u8>,
 }
 
 fn any_packet() -> impl Strategy<Value = Packet> {
@@ -151,10 +162,35 @@ fn any_packet() -> impl Strategy<Value = Packet> {
     let damage = (
         prop::option::weighted(0.05, 14..60_usize),
         prop::option::weighted(0.1, (0..80_usize, any::<u8>())),
+        prop_oneof![5 => Just(vec![]), 1 => any_options()],
     );
-    (about, body, kind, damage).prop_map(|(about, (ttl, payload), (error, piece), (cut, flip))| {
+    (about, body, kind, damage).prop_map(|(about, body, (error, piece), (cut, flip, options))| {
         let (client, client_port, service, reply, flags) = about;
-        Packet { client, client_port, service, reply, flags, ttl, payload, error, piece, cut, flip }
+        let (ttl, payload) = body;
+        Packet {
+            client,
+            client_port,
+            service,
+            reply,
+            flags,
+            ttl,
+            payload,
+            error,
+            piece,
+            cut,
+            flip,
+            options,
+        }
+    })
+}
+
+/// Up to forty bytes of options that mean something, or nothing.
+fn any_options() -> impl Strategy<Value = Vec<u8>> {
+    let kind = prop_oneof![0..2_u8, Just(7), Just(131), Just(148), any::<u8>()];
+    prop::collection::vec((kind, 0..9_u8), 1..14).prop_map(|pairs| {
+        let mut bytes: Vec<u8> = pairs.into_iter().flat_map(|(a, b)| [a, b, 4]).collect();
+        bytes.truncate((bytes.len() / 4 * 4).min(40));
+        bytes
     })
 }
 
@@ -219,7 +255,7 @@ impl Packet {
             }
             _ => frame,
         };
-        let mut frame = packets::with_ttl(frame, self.ttl);
+        let mut frame = packets::with_ttl(packets::with_options(&frame, &self.options), self.ttl);
         if let Some((at, bits)) = self.flip
             && at < frame.len()
         {
@@ -256,7 +292,7 @@ fn any_sequence_of_packets_is_the_same_on_host_and_in_kernel() {
                 if verdict == xdp::DROP || verdict == xdp::PASS {
                     prop_assert_eq!(&frame, &bytes, "untouched");
                 }
-                let whole = packet.piece.is_none();
+                let whole = packet.piece.is_none() && packet.options.is_empty();
                 let clean = packet.flip.is_none() && packet.cut.is_none() && whole;
                 if verdict != xdp::REDIRECT || !clean {
                     continue;
@@ -340,18 +376,26 @@ fn expiry_ends_what_is_over_and_nothing_else() {
             kernel.run(program::XDP, &packets::tcp(client, vip, Flags::ACK, b"")).expect("run");
         }
     }
-    assert_eq!(kernel.entries(map::FLOWS4).expect("readable").len(), 20, "ten pairs established");
+    assert_eq!(
+        kernel.entries::<Addr4>(map::FLOWS4).expect("readable").len(),
+        20,
+        "ten pairs established"
+    );
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    while !kernel.entries(map::HALF_OPEN4).expect("readable").is_empty() {
+    while !kernel.entries::<Addr4>(map::HALF_OPEN4).expect("readable").is_empty() {
         assert!(std::time::Instant::now() < deadline, "half-open flows are over after a tick");
         let keys: Vec<_> = [map::FLOWS4, map::HALF_OPEN4]
             .into_iter()
-            .flat_map(|name| kernel.entries(name).expect("readable"))
+            .flat_map(|name| kernel.entries::<Addr4>(name).expect("readable"))
             .map(|(key, _)| key)
             .collect();
         kernel.expire(&keys).expect("run");
     }
-    assert_eq!(kernel.entries(map::FLOWS4).expect("readable").len(), 20, "established flows stay");
+    assert_eq!(
+        kernel.entries::<Addr4>(map::FLOWS4).expect("readable").len(),
+        20,
+        "established flows stay"
+    );
     let loads: Vec<_> = (0..2)
         .map(|index| kernel.load_of(world.real(world::NAT, index)).expect("readable"))
         .collect();

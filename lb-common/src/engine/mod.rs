@@ -11,6 +11,7 @@
 
 pub mod admit;
 pub mod expire;
+pub mod family;
 pub mod fragment;
 pub mod hold;
 pub mod icmp;
@@ -27,10 +28,12 @@ pub mod tables;
 pub mod tcp_state;
 
 use crate::abi::{DropReason, HeldHead, Notice, PassReason};
+use crate::wire::eth::Ethernet;
 
+pub use family::Family;
 pub use parse::Seen;
 pub use slow::Scratch;
-pub use tables::Tables;
+pub use tables::{Flows, Tables};
 
 /// Access to the bytes of one frame. `None` everywhere: the frame ends before `off + size_of::<T>()`.
 pub trait PacketBytes {
@@ -45,6 +48,14 @@ pub trait PacketBytes {
     /// As [`at_mut`](Self::at_mut), where `off` is no constant.
     fn far_mut<T: crate::wire::Wire>(&mut self, off: usize) -> Option<&mut T> {
         self.at_mut(off)
+    }
+    /// [`family::ipv4::behind_options`]; a method for the same reason as [`sum`](Self::sum).
+    fn ipv4_place(&self) -> family::place::Place {
+        family::ipv4::behind_options(self)
+    }
+    /// [`family::ipv6::behind_extensions`]; likewise.
+    fn ipv6_place(&self) -> family::place::Place {
+        family::ipv6::behind_extensions(self)
     }
     /// The folded one's complement sum of `len` bytes at `from`; `None`: there are not as many, or more than
     /// [`sum::MOST`]. A method so that the kernel's shell can make a function of its own of that loop, which the
@@ -128,6 +139,18 @@ impl Verdict {
         self.code
     }
 
+    /// The word without the interface: all of a verdict that passes or drops.
+    #[inline(always)]
+    const fn first_word(self) -> u32 {
+        self.code
+    }
+
+    /// The opposite.
+    #[inline(always)]
+    const fn from_first_word(code: u32) -> Self {
+        Self { code, ifindex: 0 }
+    }
+
     /// Rewritten; send it.
     #[inline(always)]
     pub const fn forward(egress: Egress) -> Self {
@@ -198,23 +221,34 @@ impl core::fmt::Debug for Verdict {
 /// `Err` is not a failure: it is "stop here, with this verdict".
 pub type Step<T> = Result<T, Verdict>;
 
-/// A packet's way through xlb.
+/// Whether the frame is the other program's, which walks as [`walk::<Addr6>`](walk).
 #[inline(always)]
-pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
-    let seen = match parse::headers(packet) {
+pub fn is_ipv6<P: PacketBytes>(packet: &P) -> bool {
+    packet.at::<Ethernet>(0).is_some_and(|eth| eth.ether_type() == Ethernet::IPV6)
+}
+
+/// A packet's way through xlb, of family `A`; others are passed.
+#[inline(always)]
+pub fn walk<A: Family, P: PacketBytes, T: Flows<A>>(packet: &mut P, tables: &T) -> Verdict {
+    let seen = match A::headers(packet) {
         Ok(seen) => seen,
         Err(verdict) => return verdict,
     };
     let now = tables.now();
     if let Some(entry) = tables.flow(&seen.key)
         && tcp_state::is_quiet(entry.state(), seen.tcp)
-        && let Ok(hop) = rewrite::way(tables, entry.rewrite().hop, &seen)
+        && let Ok(hop) = rewrite::way(tables, entry.rewrite().hop, seen.ttl, seen.length)
     {
         entry.touch(now);
         return rewrite::send(packet, tables, entry.rewrite(), hop, &seen);
     }
     let walked = tables.with_scratch(packet.is_given_back(), |scratch| {
         scratch.begin(&seen, now, packet.ingress());
+        if seen.tcp.any(fragment::FAR)
+            && let Err(verdict) = parse::behind_options(packet, scratch)
+        {
+            return verdict;
+        }
         let code = if scratch.seen.is_icmp() {
             icmp::walk(packet, tables, scratch)
         } else {

@@ -1,12 +1,10 @@
 //! The data path in the kernel: operations on pinned maps, and what they hold.
 
 use std::collections::HashSet;
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
 
 use lb_common::abi::{HopId, HopState, LastHopKey, Load, NextHop, RealFlags, RealId, map};
-use lb_common::wire::{Addr4, Mac};
+use lb_common::wire::{Addr6, Mac};
 
 use super::attach::{self, Attachment, attached_programs};
 use super::clock::Clock;
@@ -18,7 +16,7 @@ use super::maps::Maps;
 use super::pins::Pins;
 use super::preflight::{self, InterfaceFacts, Mode};
 use super::read::Reader;
-use super::reaper::Reaper;
+use super::reaper::{Expire, Reaper};
 use super::table::{TableError, possible_cpus};
 use super::{Dataplane, MapOp, Snapshot};
 
@@ -47,7 +45,7 @@ pub struct BpfDataplane {
     pins: Pins,
     maps: Maps,
     clock: Clock,
-    expire: Arc<OwnedFd>,
+    expire: Expire,
     mode: Mode,
     attached: Vec<Attachment>,
     notices: Vec<Notice>,
@@ -63,13 +61,13 @@ pub struct BpfDataplane {
 impl BpfDataplane {
     pub(super) fn new(
         pins: Pins,
-        tables: (Maps, Clock, OwnedFd),
+        tables: (Maps, Clock, Expire),
         (mode, attached): (Mode, Vec<Attachment>),
         notices: Vec<Notice>,
         lock: InstanceLock,
     ) -> Self {
         let (maps, clock, expire) = tables;
-        let (expire, replaced) = (Arc::new(expire), HashSet::new());
+        let replaced = HashSet::new();
         let (holding, failed) = (None, false);
         Self {
             pins,
@@ -191,14 +189,14 @@ impl BpfDataplane {
 
     /// A reaper for a thread of its own.
     pub fn reaper(&self) -> Reaper {
-        Reaper::new(self.maps.clone(), self.clock.clone(), Arc::clone(&self.expire))
+        Reaper::new(self.maps.clone(), self.clock.clone(), self.expire.clone())
     }
 }
 
 /// Capacities in flows and templates, not in entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
-    /// `Config::flow_limit`: half of FLOWS4.
+    /// `Config::flow_limit`: half of FLOWS4, and of FLOWS6.
     pub flows: u32,
     pub half_open: u32,
     pub templates: u32,
@@ -210,10 +208,10 @@ impl Maps {
     /// What the tables can hold.
     pub fn capacity(&self) -> Capacity {
         Capacity {
-            flows: self.flows.capacity() / 2,
-            half_open: self.half_open.capacity() / 2,
+            flows: self.ipv4.flows.capacity() / 2,
+            half_open: self.ipv4.half_open.capacity() / 2,
             templates: self.sticky.capacity(),
-            fragments: self.fragments.capacity(),
+            fragments: self.ipv4.fragments.capacity(),
         }
     }
 
@@ -226,22 +224,26 @@ impl Maps {
         let array = |entries: u32, value: u64| u64::from(entries) * value.next_multiple_of(8);
         // A machine that does not tell its CPUs has at least one.
         let cpus = possible_cpus().unwrap_or(1) as u64;
-        hash(self.flows.capacity(), 16, 48)
-            + hash(self.half_open.capacity(), 16, 48)
-            + hash(self.sticky.capacity(), 8, 8)
-            + hash(self.fragments.capacity(), 12, 48)
-            + hash(self.services.capacity(), 8, 32)
+        hash(self.ipv4.flows.capacity(), 16, 48)
+            + hash(self.ipv4.half_open.capacity(), 16, 48)
+            + hash(self.ipv4.fragments.capacity(), 16, 48)
+            // Entries are allocated as they come: the bucket heads alone.
+            + u64::from(self.ipv6.flows.capacity()) * 16
+            + hash(self.ipv6.half_open.capacity(), 40, 72)
+            + hash(self.ipv6.fragments.capacity(), 40, 72)
+            + hash(self.sticky.capacity(), 20, 8)
+            + hash(self.services.capacity(), 20, 36)
             + hash(self.last_hops.capacity(), 12, 4)
             + array(self.slots.capacity(), 4)
-            + array(self.reals.capacity(), 32)
+            + array(self.reals.capacity(), 56)
             + array(self.loads.capacity(), 8)
             + array(self.half_loads.capacity(), 4)
             + array(self.next_hops.capacity(), 24)
-            + array(self.locals.capacity(), 4)
+            + array(self.locals.capacity(), 16)
             + array(self.ports.capacity(), 4)
             + cpus * array(self.reasons.capacity(), 8)
             + cpus * array(self.real_counters.capacity(), 40)
-            // Entries are allocated as they come: the bucket heads alone.
+            // As above.
             + u64::from(self.retired.capacity()) * 16
     }
 
@@ -312,7 +314,7 @@ impl Maps {
             .unwrap_or(0);
         snapshot.locals = (0..locals_end.min(self.locals.capacity()))
             .map_while(|index| self.locals.get(&index).transpose())
-            .collect::<Result<Vec<Addr4>, _>>()?;
+            .collect::<Result<Vec<Addr6>, _>>()?;
         Ok(snapshot)
     }
 }
@@ -331,10 +333,10 @@ fn name(op: &MapOp) -> &'static str {
     match op {
         MapOp::PutReal { .. } => map::REALS,
         MapOp::PutHop { .. } => map::NEXT_HOPS,
-        MapOp::PutLocals { .. } => map::LOCALS4,
+        MapOp::PutLocals { .. } => map::LOCALS,
         MapOp::PutSlots { .. } => map::SLOTS,
-        MapOp::PutService { .. } => "put in SERVICES4",
-        MapOp::RemoveService { .. } => "remove from SERVICES4",
+        MapOp::PutService { .. } => "put in SERVICES",
+        MapOp::RemoveService { .. } => "remove from SERVICES",
         MapOp::ResetReal { .. } => "reset of LOADS, HALF_LOADS and COUNT_REAL",
         MapOp::RetireReal { .. } => "move from COUNT_REAL to COUNT_RETIRED",
         MapOp::PutPorts { .. } => map::PORTS,

@@ -13,8 +13,9 @@ use aya::maps::perf::{PerfBufferError, PerfEvent, PerfEventArrayBuffer};
 use aya::maps::{MapData, MapError, PerfEventArray};
 use lb_common::abi::{GIVEN_BACK, HeldHead, LAST_TRY, map};
 use lb_common::engine::parse;
-use lb_common::wire::Addr4;
 use lb_common::wire::ipv4::Ipv4;
+use lb_common::wire::ipv6::Ipv6;
+use lb_common::wire::{Addr4, Addr6};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -152,7 +153,7 @@ impl Sender {
         &self,
         frame: &HeldFrame,
         last: bool,
-        leads_to: impl FnOnce(Addr4) -> Option<u32>,
+        leads_to: impl FnOnce(Addr6) -> Option<u32>,
     ) -> io::Result<Onward> {
         let metadata = if last { LAST_TRY } else { GIVEN_BACK };
         let came_in = frame.head.ifindex;
@@ -169,10 +170,14 @@ impl Sender {
     }
 }
 
-/// The destination of the IPv4 packet in a frame.
-fn destination(frame: &[u8]) -> Option<Addr4> {
-    let header = frame.get(parse::IP..)?.first_chunk::<{ Ipv4::LEN }>()?;
-    header.last_chunk().copied().map(Addr4)
+/// The destination of the IP packet in a frame: the last part of the fixed header in both families.
+fn destination(frame: &[u8]) -> Option<Addr6> {
+    let packet = frame.get(parse::IP..)?;
+    if packet.first()? >> 4 == 4 {
+        packet.first_chunk::<{ Ipv4::LEN }>()?.last_chunk().copied().map(Addr4).map(Addr6::from)
+    } else {
+        packet.first_chunk::<{ Ipv6::LEN }>()?.last_chunk().copied().map(Addr6::new)
+    }
 }
 
 #[cfg(test)]
@@ -197,9 +202,14 @@ mod tests {
     #[test]
     fn the_destination_is_read_from_whole_headers_only() {
         let mut frame = vec![0; 60];
+        frame[14] = 0x45;
         frame[30..34].copy_from_slice(&[192, 0, 2, 7]);
-        assert_eq!(destination(&frame), Some(Addr4([192, 0, 2, 7])));
+        assert_eq!(destination(&frame), Some(Addr6::mapped(Addr4([192, 0, 2, 7]))));
         assert_eq!(destination(&frame[..33]), None);
         assert_eq!(destination(&[]), None);
+        frame[14] = 0x60;
+        frame[38..54].copy_from_slice(&[9; 16]);
+        assert_eq!(destination(&frame), Some(Addr6::new([9; 16])));
+        assert_eq!(destination(&frame[..53]), None);
     }
 }

@@ -7,7 +7,9 @@ use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use aya::maps::ProgramArray;
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{Config, Iface, LAYOUT, NextHop, map, program};
 
@@ -20,6 +22,7 @@ use super::lock::InstanceLock;
 use super::maps::Maps;
 use super::pins::Pins;
 use super::preflight::{self, InterfaceFacts, Mode};
+use super::reaper::Expire;
 use super::shape;
 use super::sys;
 use super::table::TableError;
@@ -46,18 +49,27 @@ pub struct Options {
 
 impl Options {
     /// Entries of the maps whose size is the operator's choice.
-    fn capacities(&self) -> [(&'static str, u32); 3] {
+    fn capacities(&self) -> [(&'static str, u32); 5] {
+        let flows = self.flows.saturating_mul(2).max(2);
+        let half_open = self.half_open.saturating_mul(2).max(256);
         [
-            (map::FLOWS4, self.flows.saturating_mul(2).max(2)),
-            (map::HALF_OPEN4, self.half_open.saturating_mul(2).max(256)),
-            (map::STICKY4, self.templates.max(1)),
+            (map::FLOWS4, flows),
+            (map::FLOWS6, flows),
+            (map::HALF_OPEN4, half_open),
+            (map::HALF_OPEN6, half_open),
+            (map::STICKY, self.templates.max(1)),
         ]
     }
 }
 
 /// Names of the pinned programs: in the object, and as a pin.
-const PROGRAMS: [(&str, &str); 3] =
-    [(program::XDP, "xdp"), (program::EXPIRE, "expire"), (program::CLOCK, "clock")];
+const PROGRAMS: [(&str, &str); 5] = [
+    (program::XDP, "xdp"),
+    (program::XDP6, "xdp6"),
+    (program::EXPIRE, "expire"),
+    (program::EXPIRE6, "expire6"),
+    (program::CLOCK, "clock"),
+];
 
 /// Starts the data path of an instance or takes over what an earlier daemon left. `object` is the kernel object,
 /// aligned to 4 bytes (`aya::include_bytes_aligned`).
@@ -108,6 +120,7 @@ fn start(
         .fd()
         .and_then(|fd| Ok(fd.try_clone()?))
         .map_err(|cause| LoadError::Program { name: program::XDP, cause: Box::new(cause) })?;
+    go_on_with_ipv6(&mut ebpf)?;
     let holding = Holding::begin(&mut ebpf, xdp.as_fd());
     if let Err(why) = &holding {
         notices.push(Notice::NothingHeld { why: why.to_string() });
@@ -118,12 +131,27 @@ fn start(
 
     let clock = sys::open_pin(&pins.progs().join("clock"))
         .map_err(LoadError::file("open", pins.progs().join("clock")))?;
-    let expire = sys::open_pin(&pins.progs().join("expire"))
-        .map_err(LoadError::file("open", pins.progs().join("expire")))?;
+    let open = |name: &str| {
+        let path = pins.progs().join(name);
+        sys::open_pin(&path).map(Arc::new).map_err(LoadError::file("open", &path))
+    };
+    let expire = Expire { ipv4: open("expire")?, ipv6: open("expire6")? };
     let clock = Clock::new(clock, shapes.hz, shift);
     let tables = (maps, clock, expire);
     let dataplane = BpfDataplane::new(pins, tables, (options.mode, attached), notices, lock);
     Ok(dataplane.holding(holding.ok()))
+}
+
+/// Puts the program of IPv6 where the one of all frames looks for it: on the live ones too, which share the map.
+fn go_on_with_ipv6(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let failed = |cause| LoadError::Program { name: program::XDP6, cause: Box::new(cause) };
+    let program = program_mut(ebpf, program::XDP6)?;
+    let fd = program.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(failed)?;
+    let next = ebpf.map_mut(map::XDP_NEXT);
+    let next = next.ok_or(LoadError::Incomplete { kind: "map", name: map::XDP_NEXT })?;
+    ProgramArray::try_from(next)
+        .and_then(|mut next| next.set(program::Next::Ipv6 as u32, &fd, 0))
+        .map_err(|error| failed(error.into()))
 }
 
 /// How far the programs shift jiffies. Stamps in adopted maps are in the ticks of whoever wrote them.
@@ -198,7 +226,14 @@ impl Maps {
         let before = self.ifaces.get(&facts.ifindex)?;
         self.ifaces.put(
             &facts.ifindex,
-            &Iface { mac: facts.mac, mtu, flags, pad: [0; 3], addr: facts.address },
+            &Iface {
+                mac: facts.mac,
+                mtu,
+                flags,
+                pad: [0; 3],
+                addr: facts.address,
+                addr6: facts.address6,
+            },
         )?;
         if before.is_some_and(|before| before.mtu != mtu) {
             let here = |hop: &NextHop| hop.ifindex == facts.ifindex;

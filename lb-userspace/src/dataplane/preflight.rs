@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{FsType, statfs};
 
-use lb_common::wire::{Addr4, Mac};
+use lb_common::wire::{Addr4, Addr6, Mac};
 
 use super::error::LoadError;
 
@@ -18,6 +18,8 @@ pub struct InterfaceFacts {
     pub mtu: u32,
     /// Primary IPv4 address; 0.0.0.0: none.
     pub address: Addr4,
+    /// The same of IPv6.
+    pub address6: Addr6,
     /// All zero: no Ethernet.
     pub mac: Mac,
     /// Administratively up (`IFF_UP`).

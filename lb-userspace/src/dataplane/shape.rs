@@ -18,16 +18,18 @@ use super::pins::{self, Pins};
 use super::sys::{self, MapInfo};
 
 /// Maps whose size is the operator's choice; a pinned one keeps its own.
-const SIZED: [&str; 3] = [map::FLOWS4, map::HALF_OPEN4, map::STICKY4];
+const SIZED: [&str; 5] = [map::FLOWS4, map::FLOWS6, map::HALF_OPEN4, map::HALF_OPEN6, map::STICKY];
 
 /// Least size of those: an LRU needs some room for its lists.
 const LEAST: u32 = 256;
 
 /// Every map of this layout.
-const NEEDED: [&str; 22] = [
+const NEEDED: [&str; 26] = [
     map::FLOWS4,
     map::HALF_OPEN4,
-    map::SERVICES4,
+    map::FLOWS6,
+    map::HALF_OPEN6,
+    map::SERVICES,
     map::SLOTS,
     map::REALS,
     map::LOADS,
@@ -35,10 +37,11 @@ const NEEDED: [&str; 22] = [
     map::CURSORS,
     map::NEXT_HOPS,
     map::LAST_HOPS,
-    map::STICKY4,
-    map::LOCALS4,
+    map::STICKY,
+    map::LOCALS,
     map::PORTS,
     map::FRAGMENTS4,
+    map::FRAGMENTS6,
     map::CONFIG,
     map::GAUGES,
     map::BUDGETS,
@@ -47,6 +50,7 @@ const NEEDED: [&str; 22] = [
     map::COUNT_RETIRED,
     map::IFACES,
     map::DEVICES,
+    map::XDP_NEXT,
 ];
 
 /// What the object's maps look like, by name, and the rate of the kernel's clock.

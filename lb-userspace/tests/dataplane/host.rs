@@ -81,6 +81,7 @@ impl Host {
                 // What the program makes of it is the engine's business.
                 mac: lb_common::wire::Mac::default(),
                 address: lb_common::wire::Addr4::UNSPECIFIED,
+                address6: lb_common::wire::Addr6::UNSPECIFIED,
                 lro: false,
                 xdp_prog_id: number(&link["xdp"]["prog"]["id"]),
                 // XDP_ATTACHED_SKB

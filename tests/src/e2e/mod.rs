@@ -15,6 +15,7 @@ pub mod routed;
 /// Servers on the real servers that tell who they are and whom they see.
 pub mod server;
 
+pub mod ipv6;
 pub mod laboratory;
 
 pub mod bare_host;

@@ -131,7 +131,6 @@ fn a_header_that_contradicts_the_frame_is_not_ours() {
         frame[14] = first;
         let right = match first {
             0x45 => continue,
-            0x46..=0x4f => PassReason::IpOptions,
             _ => PassReason::BadIpv4,
         };
         assert_eq!(bed.send(&frame).verdict.slot(), right.slot(), "{first:#04x}");
@@ -281,7 +280,7 @@ fn what_is_not_for_a_virtual_server_is_left_untouched() {
         ("another machine's", to([2, 0, 0, 0, 0, 0x77]), PassReason::NotOurMac),
         ("ARP", with_type(0x0806), PassReason::NotIpv4),
         ("LLDP", with_type(0x88cc), PassReason::NotIpv4),
-        ("IPv6", with_type(0x86dd), PassReason::NotIpv4),
+        ("IPv6 by its type alone", with_type(0x86dd), PassReason::BadIpv6),
         ("a VLAN tag", with_type(0x8100), PassReason::NotIpv4),
         ("two VLAN tags", with_type(0x88a8), PassReason::NotIpv4),
         ("STP: a length", with_type(0x0026), PassReason::NotIpv4),
