@@ -12,7 +12,7 @@ use crate::abi::{
     Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick, limits,
 };
 use crate::engine::tables::{InsertError, LoadChange, Table};
-use crate::engine::{PacketBytes, Scratch, Tables, Verdict, walk};
+use crate::engine::{PacketBytes, Scratch, Tables, Verdict, refuse, walk};
 use crate::wire::{Addr4, Wire};
 
 /// A frame in a vector, with room in front as XDP has.
@@ -22,6 +22,8 @@ pub struct Frame {
     pub bytes: Vec<u8>,
     /// The interface it came in by.
     pub ifindex: u32,
+    /// Bytes of data in each of the packets it is made of; 0: it is one packet.
+    pub segment: u16,
     /// Whether somebody takes it when it is handed over.
     pub may_wait: bool,
     /// With what it was handed over.
@@ -56,14 +58,14 @@ impl PacketBytes for Frame {
         self.bytes.len()
     }
 
-    fn grow_front(&mut self, bytes: usize) -> bool {
-        self.bytes.splice(0..0, std::iter::repeat_n(0, bytes));
-        true
+    fn segment(&self) -> u16 {
+        self.segment
     }
 
-    fn truncate(&mut self, len: usize) -> bool {
-        let fits = len <= self.bytes.len();
-        self.bytes.truncate(len);
+    fn make_quotation(&mut self) -> bool {
+        self.bytes.splice(0..0, std::iter::repeat_n(0, refuse::FRONT));
+        let fits = refuse::ERROR <= self.bytes.len();
+        self.bytes.truncate(refuse::ERROR);
         fits
     }
 

@@ -3,6 +3,7 @@
 //! | program | what runs it |
 //! | --- | --- |
 //! | `xlb_xdp` | every frame that arrives on an interface of `--iface` |
+//! | `xlb_tc` | the same in mode tc: every frame that the network stack takes in there |
 //! | `xlb_expire` | the daemon's reaper, by BPF_PROG_TEST_RUN, with flow keys as its packet |
 //! | `xlb_clock` | the daemon at start, by BPF_PROG_TEST_RUN, to learn what jiffies are |
 #![no_std]
@@ -13,15 +14,19 @@
 mod atomic;
 mod maps;
 mod packet;
+mod skb;
 mod tables;
+mod window;
 
-use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::generated::bpf_jiffies64;
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
-use lb_common::engine::{self, Action, PacketBytes};
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_redirect};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use lb_common::abi::PassReason;
+use lb_common::engine::{self, Action, PacketBytes, Verdict};
 
 use packet::Frame;
+use skb::Skb;
 use tables::Kernel;
 
 /// The data path.
@@ -29,9 +34,7 @@ use tables::Kernel;
 pub fn xlb_xdp(ctx: XdpContext) -> u32 {
     let mut frame = Frame::new(ctx);
     let verdict = engine::walk(&mut frame, &Kernel);
-    if verdict.slot() != 0 {
-        tables::count_reason(verdict.slot());
-    }
+    count(verdict);
     match verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
@@ -39,6 +42,32 @@ pub fn xlb_xdp(ctx: XdpContext) -> u32 {
         Action::Redirect => {
             maps::DEVICES.redirect(verdict.ifindex(), 0).unwrap_or(xdp_action::XDP_ABORTED)
         }
+    }
+}
+
+/// The data path behind GRO. What it passes goes on to other programs there, and to the stack.
+#[classifier]
+pub fn xlb_tc(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(ctx);
+    let verdict = if skb.is_tagged() {
+        Verdict::pass(PassReason::NotIpv4)
+    } else {
+        engine::walk(&mut skb, &Kernel)
+    };
+    count(verdict);
+    match verdict.action() {
+        Action::Pass => TC_ACT_UNSPEC,
+        Action::Drop => TC_ACT_SHOT,
+        // SAFETY: the helper has no preconditions.
+        Action::Bounce | Action::Redirect => unsafe { bpf_redirect(verdict.ifindex(), 0) as i32 },
+    }
+}
+
+/// Counts why, where there is a reason.
+#[inline(always)]
+fn count(verdict: Verdict) {
+    if verdict.slot() != 0 {
+        tables::count_reason(verdict.slot());
     }
 }
 

@@ -6,16 +6,15 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::{GIVEN_BACK, HeldHead, LAST_TRY};
-use lb_common::engine::{PacketBytes, sum};
+use lb_common::engine::{PacketBytes, refuse, sum};
 use lb_common::wire::Wire;
 
 use crate::maps;
+use crate::window::Window;
 
-/// The frame between `data` and `data_end`, read from the context once: its pointers change only where the
-/// frame is resized, and then they are read again.
+/// The frame of a run, whole in its window.
 pub struct Frame {
-    start: usize,
-    end: usize,
+    bytes: Window,
     /// By value: a reference to it would cost two words of the stack where this costs one.
     ctx: XdpContext,
 }
@@ -24,13 +23,12 @@ impl Frame {
     /// The frame of this run.
     #[inline(always)]
     pub fn new(ctx: XdpContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end(), ctx }
+        Self { bytes: Window::new(ctx.data(), ctx.data_end()), ctx }
     }
 
     #[inline(always)]
     fn reload(&mut self) {
-        self.start = self.ctx.data();
-        self.end = self.ctx.data_end();
+        self.bytes = Window::new(self.ctx.data(), self.ctx.data_end());
     }
 
     /// What the daemon wrote in front of the frame; 0 where nobody did.
@@ -42,26 +40,6 @@ impl Frame {
         }
         // SAFETY: the four bytes lie between `data_meta` and `data`; metadata is a multiple of four bytes long.
         unsafe { *(metadata as *const u32) }
-    }
-}
-
-/// Offsets in a frame: what the verifier must know before it lets one be added to a packet's pointer.
-const FAR: usize = 0x7fff;
-
-impl Frame {
-    /// The start of `size` bytes at an offset that is only known when the program runs.
-    ///
-    /// The sum is hidden from the optimiser: it would compare it with `end - size`, and arithmetic on the end of a
-    /// packet is refused.
-    #[inline(always)]
-    fn somewhere(&self, off: usize, size: usize) -> Option<usize> {
-        if off > FAR {
-            return None;
-        }
-        // Said once more in a way that survives the optimiser and the stack.
-        let off = core::hint::black_box(off) & FAR;
-        let from = core::hint::black_box(self.start + off);
-        (from + size <= self.end).then_some(from)
     }
 }
 
@@ -86,34 +64,22 @@ impl PacketBytes for Frame {
 
     #[inline(always)]
     fn far<T: Wire>(&self, off: usize) -> Option<&T> {
-        // SAFETY: as in `at`.
-        self.somewhere(off, size_of::<T>()).map(|from| unsafe { &*(from as *const T) })
+        self.bytes.far(off)
     }
 
     #[inline(always)]
     fn far_mut<T: Wire>(&mut self, off: usize) -> Option<&mut T> {
-        // SAFETY: as in `at_mut`.
-        self.somewhere(off, size_of::<T>()).map(|from| unsafe { &mut *(from as *mut T) })
+        self.bytes.far_mut(off)
     }
 
     #[inline(always)]
     fn at<T: Wire>(&self, off: usize) -> Option<&T> {
-        let from = self.start + off;
-        if from + size_of::<T>() > self.end {
-            return None;
-        }
-        // SAFETY: `off + size_of::<T>()` lies before `data_end`; `Wire` has alignment 1 and no bad patterns.
-        Some(unsafe { &*(from as *const T) })
+        self.bytes.at(off)
     }
 
     #[inline(always)]
     fn at_mut<T: Wire>(&mut self, off: usize) -> Option<&mut T> {
-        let from = self.start + off;
-        if from + size_of::<T>() > self.end {
-            return None;
-        }
-        // SAFETY: as in `at`; the frame is this run's alone.
-        Some(unsafe { &mut *(from as *mut T) })
+        self.bytes.at_mut(off)
     }
 
     #[inline(always)]
@@ -124,22 +90,17 @@ impl PacketBytes for Frame {
 
     #[inline(always)]
     fn len(&self) -> usize {
-        self.end - self.start
+        self.bytes.len()
     }
 
     #[inline(always)]
-    fn grow_front(&mut self, bytes: usize) -> bool {
+    fn make_quotation(&mut self) -> bool {
         // SAFETY: the context is valid; the packet pointers are read again below.
-        let done = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(bytes as i32)) } == 0;
+        let grown = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(refuse::FRONT as i32)) } == 0;
         self.reload();
-        done
-    }
-
-    #[inline(always)]
-    fn truncate(&mut self, len: usize) -> bool {
-        let surplus = self.len() as i32 - len as i32;
-        // SAFETY: as in `grow_front`.
-        let done = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -surplus) } == 0;
+        let surplus = self.len() as i32 - refuse::ERROR as i32;
+        // SAFETY: as above.
+        let done = grown && unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -surplus) } == 0;
         self.reload();
         done
     }

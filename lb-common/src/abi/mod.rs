@@ -117,6 +117,8 @@ pub mod map {
 pub mod program {
     /// The data path, attached to every interface of `--iface`.
     pub const XDP: &str = "xlb_xdp";
+    /// The same for tc's ingress.
+    pub const TC: &str = "xlb_tc";
     /// Removes expired flows; never attached, run by the daemon with keys as its packet.
     pub const EXPIRE: &str = "xlb_expire";
     /// Writes `bpf_jiffies64` into its packet's first 8 bytes (native order); never attached, tells the daemon

@@ -26,9 +26,10 @@ const QUOTE: usize = L4 + IcmpError::LEN;
 /// The least MTU that a router may ask a sender for (RFC 1122: every host takes 576; smaller ones are an attack, RFC
 /// 5927, section 7.2).
 const LEAST_MTU: u16 = 576;
-/// Where TCP's and UDP's checksum fields lie.
-const TCP_CHECK: usize = 16;
-const UDP_CHECK: usize = 6;
+/// Where TCP's checksum field lies in its header.
+pub const TCP_CHECK: usize = 16;
+/// The same of UDP.
+pub const UDP_CHECK: usize = 6;
 
 /// The quoted packet, as far as it says what flow it is of.
 #[repr(C)]

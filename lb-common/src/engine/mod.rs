@@ -26,7 +26,7 @@ pub mod sum;
 pub mod tables;
 pub mod tcp_state;
 
-use crate::abi::{DropReason, HeldHead, Notice, PassReason};
+use crate::abi::{DropReason, FlowRewrite, HeldHead, Notice, PassReason};
 
 pub use parse::Seen;
 pub use slow::Scratch;
@@ -60,10 +60,21 @@ pub trait PacketBytes {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Puts `bytes` more in front of the frame; the old start is then at `bytes`. `false`: no room, nothing done.
-    fn grow_front(&mut self, bytes: usize) -> bool;
-    /// Cuts the frame to `len` bytes. `false`: not possible, nothing done.
-    fn truncate(&mut self, len: usize) -> bool;
+    /// Bytes of data in each of the packets that leave, where the frame is several of one flow in one (GSO); 0: it is one
+    /// packet. Only a shell that runs behind the kernel's GRO sees such frames.
+    #[inline(always)]
+    fn segment(&self) -> u16 {
+        0
+    }
+    /// New ports, and a transport checksum that fits them and the new addresses; the addresses themselves are not written.
+    /// `false`: the frame ends before. A method for the shell of a stack that carries checksums half-made.
+    #[inline(always)]
+    fn forward_transport(&mut self, rewrite: &FlowRewrite, is_tcp: bool) -> bool {
+        rewrite::transport_in_place(self, rewrite, is_tcp).is_some()
+    }
+    /// Puts [`refuse::FRONT`] bytes between the Ethernet and the IPv4 header and cuts the frame to [`refuse::ERROR`];
+    /// what is in front of the old IPv4 header is undefined then. `false`: no room, and all of the frame is.
+    fn make_quotation(&mut self) -> bool;
     /// Whether the daemon gave it back: it runs on a thread of the daemon's, not where frames arrive.
     fn is_given_back(&self) -> bool {
         false

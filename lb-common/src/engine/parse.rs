@@ -19,8 +19,10 @@ pub const L4: usize = IP + Ipv4::LEN;
 pub struct Seen {
     /// The tuple as it arrived.
     pub key: FlowKey,
-    /// Bytes of the IP packet, padding not counted.
+    /// Bytes of the IP packet, padding not counted; one that is longer than IPv4 can say (BIG TCP) counts as 65,535.
     pub length: u16,
+    /// Bytes of the largest IP packet that it leaves as: less than `length` where it is several in one.
+    pub largest: u16,
     /// Time to live as it arrived.
     pub ttl: u8,
     /// TCP's flags as far as they are of a state, none with UDP; and the marks of [`fragment`].
@@ -62,7 +64,7 @@ pub fn headers<P: PacketBytes>(packet: &P) -> Step<Seen> {
         return Err(Verdict::pass(reason));
     }
     let piece = fragment::mark(ip);
-    let length = ip.total_length();
+    let length = total_length(packet, ip);
     if IP + usize::from(length) > packet.len() {
         return Err(Verdict::pass(PassReason::BadIpv4));
     }
@@ -85,11 +87,37 @@ pub fn headers<P: PacketBytes>(packet: &P) -> Step<Seen> {
         Ipv4::TCP | Ipv4::UDP | Ipv4::ICMP => return Err(Verdict::pass(PassReason::BadIpv4)),
         _ => return Err(Verdict::pass(PassReason::NotTcpUdp)),
     };
+    let largest = largest(packet, ip, length);
     let (src, dst, proto) = (ip.src(), ip.dst(), ip.protocol());
     Ok(Seen {
         key: FlowKey { src, dst, sport, dport, proto, zone: 0, pad: [0; 2] },
         length,
+        largest,
         ttl: ip.ttl(),
         tcp: TcpFlags(flags | piece),
     })
+}
+
+/// Bytes of the IP packet. Frames of several packets that are too long for the field have 0 there (`iph_set_totlen` in
+/// include/linux/ip.h).
+#[inline(always)]
+fn total_length<P: PacketBytes>(packet: &P, ip: &Ipv4) -> u16 {
+    if ip.total_length() == 0 && packet.segment() != 0 {
+        return (packet.len() - IP).min(usize::from(u16::MAX)) as u16;
+    }
+    ip.total_length()
+}
+
+/// Bytes of the largest IP packet that the kernel will make of the frame.
+#[inline(always)]
+fn largest<P: PacketBytes>(packet: &P, ip: &Ipv4, length: u16) -> u16 {
+    let data = packet.segment();
+    if data == 0 {
+        return length;
+    }
+    let transport = match ip.protocol() {
+        Ipv4::TCP => packet.at::<Tcp>(L4).map_or(Tcp::LEN, Tcp::header_length),
+        _ => Udp::LEN,
+    };
+    length.min(data.saturating_add((Ipv4::LEN + transport) as u16))
 }

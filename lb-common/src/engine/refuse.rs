@@ -20,9 +20,11 @@ use crate::wire::icmp::IcmpError;
 use crate::wire::ipv4::Ipv4;
 
 /// Bytes in front of the quotation, Ethernet not counted.
-const FRONT: usize = Ipv4::LEN + IcmpError::LEN;
+pub const FRONT: usize = Ipv4::LEN + IcmpError::LEN;
 /// Where the quotation starts in the finished frame.
 const QUOTE: usize = IP + FRONT;
+/// Bytes of the finished frame.
+pub const ERROR: usize = QUOTE + IcmpError::QUOTE;
 
 /// What the error says.
 struct Complaint {
@@ -89,12 +91,9 @@ fn complain<P: PacketBytes, T: Tables>(
     let (sender, ours) = (eth.src(), eth.dst());
     if complaint.from == Addr4::UNSPECIFIED
         || !tables.take(Budget::Icmp, scratch.now)
-        || !packet.grow_front(FRONT)
+        // From here on the old frame is gone, whatever happens.
+        || !packet.make_quotation()
     {
-        return None;
-    }
-    // From here on the old frame is gone, whatever happens.
-    if !packet.truncate(QUOTE + IcmpError::QUOTE) {
         return None;
     }
     let quoted = checksum::sum(packet.at::<[u8; IcmpError::QUOTE]>(QUOTE)?);

@@ -3,11 +3,12 @@
 use super::parse::{IP, L4};
 use super::{Egress, PacketBytes, Seen, Step, Tables, Verdict};
 use crate::abi::{DropReason, FlowKey, FlowRewrite, HopId, HopState, NextHop};
+use crate::wire::checksum::{self, Delta};
 use crate::wire::eth::Ethernet;
 use crate::wire::ipv4::Ipv4;
 use crate::wire::tcp::Tcp;
 use crate::wire::udp::Udp;
-use crate::wire::{Addr4, Port, checksum::Delta};
+use crate::wire::{Addr4, Port};
 
 /// The next hop of a flow, if the packet can take it.
 #[inline(always)]
@@ -21,7 +22,7 @@ pub fn way<'t, T: Tables>(tables: &'t T, id: HopId, seen: &Seen) -> Step<&'t Nex
     if seen.ttl <= 1 {
         return Err(Verdict::drop(DropReason::TtlExpired));
     }
-    if seen.length > hop.mtu {
+    if seen.largest > hop.mtu {
         return Err(Verdict::drop(DropReason::MtuExceeded));
     }
     Ok(hop)
@@ -38,16 +39,27 @@ pub fn send<P: PacketBytes, T: Tables>(
     seen: &Seen,
 ) -> Verdict {
     let cut = Verdict::drop(DropReason::TruncatedRewrite);
-    if seen.is_tcp() {
-        let Some(tcp) = packet.at_mut::<Tcp>(L4) else { return cut };
-        tcp.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
-    } else {
-        let Some(udp) = packet.at_mut::<Udp>(L4) else { return cut };
-        udp.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
+    if !packet.forward_transport(rewrite, seen.is_tcp()) {
+        return cut;
     }
     let Some(ip) = packet.at_mut::<Ipv4>(IP) else { return cut };
     ip.forward(rewrite.src, rewrite.dst, rewrite.ip_delta);
     depart(packet, tables, rewrite, hop, seen)
+}
+
+/// Ports and transport checksum where the checksum in the frame is whole.
+#[inline(always)]
+pub(super) fn transport_in_place<P: PacketBytes + ?Sized>(
+    packet: &mut P,
+    rewrite: &FlowRewrite,
+    is_tcp: bool,
+) -> Option<()> {
+    if is_tcp {
+        packet.at_mut::<Tcp>(L4)?.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
+    } else {
+        packet.at_mut::<Udp>(L4)?.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
+    }
+    Some(())
 }
 
 /// The last of it: the frame's own addresses, the count, the way out.
@@ -96,5 +108,17 @@ impl FlowRewrite {
         self.ip_delta = header.finish();
         self.l4_delta = transport.finish();
         self.proto = from.proto;
+    }
+
+    /// What the new addresses alone add to a sum: the part of [`l4_delta`](Self::l4_delta) that is of the pseudo-header.
+    #[inline(always)]
+    pub const fn address_delta(&self) -> u16 {
+        checksum::without(self.ip_delta, Ipv4::ONE_HOP.finish())
+    }
+
+    /// What the new ports alone add to a sum.
+    #[inline(always)]
+    pub const fn port_delta(&self) -> u16 {
+        checksum::without(self.l4_delta, self.address_delta())
     }
 }

@@ -13,10 +13,11 @@ use super::clock::Clock;
 use super::detach::{Removed, detach};
 use super::error::{LoadError, Notice};
 use super::held::Holding;
+use super::link::TcHook;
 use super::lock::InstanceLock;
 use super::maps::Maps;
 use super::pins::Pins;
-use super::preflight::{self, InterfaceFacts, Mode};
+use super::preflight::{self, InterfaceFacts};
 use super::read::Reader;
 use super::reaper::Reaper;
 use super::table::{TableError, possible_cpus};
@@ -48,7 +49,7 @@ pub struct BpfDataplane {
     maps: Maps,
     clock: Clock,
     expire: Arc<OwnedFd>,
-    mode: Mode,
+    hook: TcHook,
     attached: Vec<Attachment>,
     notices: Vec<Notice>,
     /// Programs of earlier daemons that this one replaced: the kernel tells nobody that a link has another program
@@ -64,7 +65,7 @@ impl BpfDataplane {
     pub(super) fn new(
         pins: Pins,
         tables: (Maps, Clock, OwnedFd),
-        (mode, attached): (Mode, Vec<Attachment>),
+        (hook, attached): (TcHook, Vec<Attachment>),
         notices: Vec<Notice>,
         lock: InstanceLock,
     ) -> Self {
@@ -76,7 +77,7 @@ impl BpfDataplane {
             maps,
             clock,
             expire,
-            mode,
+            hook,
             attached,
             notices,
             replaced,
@@ -114,12 +115,16 @@ impl BpfDataplane {
         }
         let mut ours = attached_programs(self.pins.root());
         ours.extend(&self.replaced);
-        let wanted = preflight::interfaces(&present, there, self.mode, |id| ours.contains(&id))?;
+        // The mode was settled at the start.
+        let Some(mode) = self.attached.first().map(|link| link.mode) else {
+            return Ok(Vec::new());
+        };
+        let wanted = preflight::interfaces(&present, there, mode.into(), |id| ours.contains(&id))?;
         for facts in &wanted {
             self.maps.put_interface(facts)?;
         }
         let mut notices = Vec::new();
-        for now in attach::attach_pinned(&self.pins, &wanted, self.mode, &mut notices)? {
+        for now in attach::attach_pinned(&self.pins, self.hook, &wanted, mode, &mut notices)? {
             if let Some(link) =
                 self.attached.iter_mut().find(|link| link.interface == now.interface)
             {

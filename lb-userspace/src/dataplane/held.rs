@@ -5,7 +5,7 @@
 //! netfilter as all that xlb forwards.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use aya::Ebpf;
@@ -18,14 +18,11 @@ use lb_common::wire::ipv4::Ipv4;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::sys;
+use super::attach::{AttachedMode, Programs};
+use super::{half_made, sys};
 
 /// Pages of one CPU's buffer: 40 frames of full size, or some hundred SYNs.
 const PAGES: usize = 16;
-/// `enum xdp_action`.
-const XDP_PASS: u32 = 2;
-const XDP_TX: u32 = 3;
-const XDP_REDIRECT: u32 = 4;
 
 /// A frame that the program handed over, untouched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,12 +115,22 @@ pub struct Holding {
 }
 
 impl Holding {
-    /// Begins to take what `program`, of the same object, hands over.
-    pub(super) fn begin(ebpf: &mut Ebpf, program: BorrowedFd<'_>) -> Result<Self, HeldError> {
+    /// Begins to take what the programs of an object hand over.
+    pub(super) fn begin(ebpf: &mut Ebpf, programs: &Programs) -> Result<Self, HeldError> {
         let socket = sys::packet_socket().map_err(HeldError::Socket)?;
-        let program = program.try_clone_to_owned().map_err(HeldError::Program)?;
-        let sender = Sender { program: Arc::new(program), socket: Arc::new(socket) };
+        let second = |fd: &OwnedFd| fd.try_clone().map(Arc::new).map_err(HeldError::Program);
+        let sender = Sender {
+            xdp: second(&programs.xdp)?,
+            tc: second(&programs.tc)?,
+            socket: Arc::new(socket),
+            at_tc: false,
+        };
         Ok(Self { buffers: open_buffers(ebpf)?, sender })
+    }
+
+    /// Gives frames back to the program that runs in `mode`.
+    pub(super) fn in_mode(&mut self, mode: AttachedMode) {
+        self.sender.at_tc = mode == AttachedMode::Tc;
     }
 }
 
@@ -141,8 +148,10 @@ pub enum Onward {
 /// Sends frames through the program. One thread at a time: they share scratch memory there.
 #[derive(Clone)]
 pub struct Sender {
-    program: Arc<OwnedFd>,
+    xdp: Arc<OwnedFd>,
+    tc: Arc<OwnedFd>,
     socket: Arc<OwnedFd>,
+    at_tc: bool,
 }
 
 impl Sender {
@@ -154,18 +163,61 @@ impl Sender {
         last: bool,
         leads_to: impl FnOnce(Addr4) -> Option<u32>,
     ) -> io::Result<Onward> {
-        let metadata = if last { LAST_TRY } else { GIVEN_BACK };
+        let mark = if last { LAST_TRY } else { GIVEN_BACK };
         let came_in = frame.head.ifindex;
-        let metadata = metadata.to_ne_bytes();
-        let run = sys::run_frame(self.program.as_fd(), &metadata, &frame.bytes, came_in)?;
-        let ifindex = match run.returned {
-            XDP_TX => came_in,
-            XDP_REDIRECT => destination(&run.frame).and_then(leads_to).unwrap_or(came_in),
-            XDP_PASS => return Ok(Onward::Homeless),
-            _ => return Ok(Onward::Ended),
+        let (fate, bytes) = if self.at_tc {
+            self.through_tc(frame, mark)?
+        } else {
+            let metadata = mark.to_ne_bytes();
+            let run = sys::run_frame(self.xdp.as_fd(), &metadata, &frame.bytes, came_in)?;
+            (Fate::of_xdp(run.returned), run.frame)
         };
-        sys::send_frame(self.socket.as_fd(), ifindex, &run.frame)?;
+        let ifindex = match fate {
+            Fate::Back => came_in,
+            Fate::Leaves => destination(&bytes).and_then(leads_to).unwrap_or(came_in),
+            Fate::Passed => return Ok(Onward::Homeless),
+            Fate::Ended => return Ok(Onward::Ended),
+        };
+        sys::send_frame(self.socket.as_fd(), ifindex, &bytes)?;
         Ok(Onward::Sent { ifindex })
+    }
+
+    fn through_tc(&self, frame: &HeldFrame, mark: u32) -> io::Result<(Fate, Vec<u8>)> {
+        let mut bytes = frame.bytes.clone();
+        half_made::finish(&mut bytes);
+        let run = sys::run_skb(self.tc.as_fd(), mark, &bytes, frame.head.ifindex)?;
+        Ok((Fate::of_tc(run.returned), run.frame))
+    }
+}
+
+/// What a program says shall become of a frame.
+enum Fate {
+    Passed,
+    Ended,
+    /// By the interface it came in by.
+    Back,
+    /// By the interface behind its new destination.
+    Leaves,
+}
+
+impl Fate {
+    /// `enum xdp_action`.
+    fn of_xdp(returned: u32) -> Self {
+        match returned {
+            2 => Self::Passed,
+            3 => Self::Back,
+            4 => Self::Leaves,
+            _ => Self::Ended,
+        }
+    }
+
+    /// `TC_ACT_*` of include/uapi/linux/pkt_cls.h: unspecified, and redirect.
+    fn of_tc(returned: u32) -> Self {
+        match returned.cast_signed() {
+            -1 => Self::Passed,
+            7 => Self::Leaves,
+            _ => Self::Ended,
+        }
     }
 }
 

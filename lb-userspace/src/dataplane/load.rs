@@ -4,18 +4,18 @@
 //! only changed by the last step, link by link.
 
 use std::collections::HashSet;
-use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{Config, Iface, LAYOUT, NextHop, map, program};
 
-use super::attach::{self, attached_links, attached_programs};
+use super::attach::{self, Held, Programs, attached_programs};
 use super::bpf::BpfDataplane;
 use super::clock::{self, Clock};
 use super::error::{LoadError, Notice};
 use super::held::Holding;
+use super::link::TcHook;
 use super::lock::InstanceLock;
 use super::maps::Maps;
 use super::pins::Pins;
@@ -36,6 +36,8 @@ pub struct Options {
     /// Every interface of this network namespace.
     pub facts: Vec<InterfaceFacts>,
     pub mode: Mode,
+    /// How mode tc is done here.
+    pub hook: TcHook,
     /// Established flows that the table shall hold; two entries each.
     pub flows: u32,
     /// Half-open flows; two entries each.
@@ -56,8 +58,12 @@ impl Options {
 }
 
 /// Names of the pinned programs: in the object, and as a pin.
-const PROGRAMS: [(&str, &str); 3] =
-    [(program::XDP, "xdp"), (program::EXPIRE, "expire"), (program::CLOCK, "clock")];
+const PROGRAMS: [(&str, &str); 4] = [
+    (program::XDP, "xdp"),
+    (program::TC, "tc_ingress"),
+    (program::EXPIRE, "expire"),
+    (program::CLOCK, "clock"),
+];
 
 /// Starts the data path of an instance or takes over what an earlier daemon left. `object` is the kernel object,
 /// aligned to 4 bytes (`aya::include_bytes_aligned`).
@@ -91,7 +97,12 @@ fn start(
     }
     let shift = shift(&pins, shapes.hz, found.config)?;
     let mut ebpf = load(object, &pins, &capacities, shift)?;
-    for (name, _) in PROGRAMS {
+    let programs = Programs {
+        xdp: shape::load_program(&mut ebpf, program::XDP)?,
+        tc: shape::load_program(&mut ebpf, program::TC)?,
+        hook: options.hook,
+    };
+    for name in [program::EXPIRE, program::CLOCK] {
         shape::load_program(&mut ebpf, name)?;
     }
 
@@ -104,15 +115,14 @@ fn start(
     for facts in interfaces {
         maps.put_interface(facts)?;
     }
-    let xdp = program_mut(&mut ebpf, program::XDP)?
-        .fd()
-        .and_then(|fd| Ok(fd.try_clone()?))
-        .map_err(|cause| LoadError::Program { name: program::XDP, cause: Box::new(cause) })?;
-    let holding = Holding::begin(&mut ebpf, xdp.as_fd());
+    let mut holding = Holding::begin(&mut ebpf, &programs);
     if let Err(why) = &holding {
         notices.push(Notice::NothingHeld { why: why.to_string() });
     }
-    let attached = attach::attach_all(&pins, xdp.as_fd(), interfaces, options.mode, &mut notices)?;
+    let attached = attach::attach_all(&pins, &programs, interfaces, options.mode, &mut notices)?;
+    if let (Ok(holding), Some(first)) = (&mut holding, attached.first()) {
+        holding.in_mode(first.mode);
+    }
     maps.keep_interfaces(interfaces)?;
     pin_programs(&mut ebpf, &pins)?;
 
@@ -122,7 +132,7 @@ fn start(
         .map_err(LoadError::file("open", pins.progs().join("expire")))?;
     let clock = Clock::new(clock, shapes.hz, shift);
     let tables = (maps, clock, expire);
-    let dataplane = BpfDataplane::new(pins, tables, (options.mode, attached), notices, lock);
+    let dataplane = BpfDataplane::new(pins, tables, (options.hook, attached), notices, lock);
     Ok(dataplane.holding(holding.ok()))
 }
 
@@ -158,15 +168,6 @@ fn load(
     loader.load(object).map_err(shape::object_error)
 }
 
-fn program_mut<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut aya::programs::Xdp, LoadError> {
-    ebpf.program_mut(name)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(LoadError::Incomplete { kind: "program", name })
-}
-
 /// Pins the programs, over those of an earlier run.
 fn pin_programs(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), LoadError> {
     for (name, pin) in PROGRAMS {
@@ -176,7 +177,9 @@ fn pin_programs(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), LoadError> {
         if aside.exists() {
             std::fs::remove_file(&aside).map_err(LoadError::file("remove", &aside))?;
         }
-        program_mut(ebpf, name)?.pin(&aside).map_err(|error| {
+        let program =
+            ebpf.program_mut(name).ok_or(LoadError::Incomplete { kind: "program", name })?;
+        program.pin(&aside).map_err(|error| {
             let number = shape::errno(&error);
             let error = number.map_or_else(
                 || std::io::Error::other(error.to_string()),
@@ -247,8 +250,7 @@ impl Maps {
 struct Created {
     pins: Pins,
     before: HashSet<PathBuf>,
-    /// By id: a link's pin may be renamed with its interface.
-    links: HashSet<u32>,
+    held: Held,
     folders: Vec<PathBuf>,
     kept: bool,
 }
@@ -257,8 +259,8 @@ impl Created {
     fn begin(pin_dir: &Path) -> Result<Self, LoadError> {
         let pins = Pins::new(pin_dir);
         let before = pins.all().map_err(LoadError::file("list", pin_dir))?.into_iter().collect();
-        let links = attached_links(pin_dir);
-        let mut created = Self { pins, before, links, folders: Vec::new(), kept: false };
+        let held = attach::held(&pins);
+        let mut created = Self { pins, before, held, folders: Vec::new(), kept: false };
         let missing = pin_dir
             .ancestors()
             .take_while(|folder| !folder.exists())
@@ -289,17 +291,11 @@ impl Drop for Created {
             return;
         }
         // Already failing; what cannot be removed is told by the next start.
+        self.held.restore(&self.pins);
         for path in self.pins.all().unwrap_or_default() {
-            if path.starts_with(self.pins.links()) {
-                let Ok(fd) = sys::open_pin(&path) else { continue };
-                if sys::link_info(fd.as_fd()).is_ok_and(|info| self.links.contains(&info.id)) {
-                    continue;
-                }
-                let _ = sys::detach_link(fd.as_fd());
-            } else if self.before.contains(&path) {
-                continue;
+            if !path.starts_with(self.pins.links()) && !self.before.contains(&path) {
+                let _ = std::fs::remove_file(&path);
             }
-            let _ = std::fs::remove_file(&path);
         }
         for folder in self.folders.iter().rev() {
             let _ = std::fs::remove_dir(folder);

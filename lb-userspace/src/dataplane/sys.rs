@@ -21,6 +21,7 @@ mod cmd {
     pub(super) const OBJ_GET: libc::c_int = 7;
     pub(super) const PROG_TEST_RUN: libc::c_int = 10;
     pub(super) const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+    pub(super) const PROG_QUERY: libc::c_int = 16;
     pub(super) const MAP_LOOKUP_BATCH: libc::c_int = 24;
     pub(super) const LINK_CREATE: libc::c_int = 28;
     pub(super) const LINK_UPDATE: libc::c_int = 29;
@@ -43,18 +44,26 @@ pub(super) struct MapInfo {
     pub(super) flags: u32,
 }
 
-/// `struct bpf_link_info` of an XDP link.
+/// `struct bpf_link_info` of an XDP or tcx link.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub(super) struct LinkInfo {
-    /// `enum bpf_link_type`; 6 is XDP.
-    pub(super) kind: u32,
+    /// `enum bpf_link_type`; 6 is XDP, 11 tcx.
+    kind: u32,
     pub(super) id: u32,
     pub(super) program: u32,
     pad: u32,
     /// 0: the interface was deleted under the link.
     pub(super) ifindex: u32,
-    pad2: u32,
+    /// tcx: `enum bpf_attach_type`.
+    more: u32,
+}
+
+impl LinkInfo {
+    /// Whether the program is at tc.
+    pub(super) fn is_tcx(&self) -> bool {
+        self.kind == 11
+    }
 }
 
 /// Calls bpf(2), again if a signal interrupted it.
@@ -237,37 +246,79 @@ pub(super) fn link_info(fd: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     unsafe { info(fd) }
 }
 
-/// Where an XDP program shall run (`include/uapi/linux/if_link.h`).
+/// Where a program shall run on an interface.
 #[derive(Clone, Copy)]
-#[repr(u32)]
-pub(super) enum XdpFlags {
-    Skb = 1 << 1,
-    Driver = 1 << 2,
+pub(super) enum Hook {
+    XdpGeneric,
+    XdpDriver,
+    Tcx,
+}
+
+impl Hook {
+    /// `enum bpf_attach_type`, and for XDP its flags (`include/uapi/linux/if_link.h`).
+    fn numbers(self) -> (u32, u32) {
+        match self {
+            Self::XdpGeneric => (BPF_XDP, 1 << 1),
+            Self::XdpDriver => (BPF_XDP, 1 << 2),
+            // Behind the programs of others.
+            Self::Tcx => (BPF_TCX_INGRESS, 0),
+        }
+    }
 }
 
 /// `enum bpf_attach_type`.
 const BPF_XDP: u32 = 37;
+const BPF_TCX_INGRESS: u32 = 46;
 
+/// `struct tcx` follows, all zero.
 #[repr(C)]
 struct LinkAttr {
     program: u32,
     ifindex: u32,
     attach_type: u32,
     flags: u32,
+    relative: u32,
+    pad: u32,
+    revision: u64,
 }
 
-/// Attaches an XDP program; it runs as long as the link is open or pinned somewhere.
+/// Attaches a program; it runs as long as the link is open or pinned somewhere.
 pub(super) fn create_link(
     program: BorrowedFd<'_>,
     ifindex: u32,
-    flags: XdpFlags,
+    hook: Hook,
 ) -> io::Result<OwnedFd> {
+    let (attach_type, flags) = hook.numbers();
+    let program = number(program);
     let mut attr =
-        LinkAttr { program: number(program), ifindex, attach_type: BPF_XDP, flags: flags as u32 };
+        LinkAttr { program, ifindex, attach_type, flags, relative: 0, pad: 0, revision: 0 };
     // SAFETY: the structure holds no address.
     let fd = unsafe { bpf(cmd::LINK_CREATE, &mut attr) }?;
     // SAFETY: the kernel just gave us this descriptor, and only us; descriptors fit an int.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// `attr.query` of bpf(2), up to the revision.
+#[repr(C)]
+#[derive(Default)]
+struct QueryAttr {
+    ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    pad: u32,
+    more: [u64; 3],
+    revision: u64,
+}
+
+/// Whether this kernel has tcx: whether it knows the place that is asked about, on the loopback interface.
+pub(super) fn has_tcx() -> bool {
+    let mut attr = QueryAttr { ifindex: 1, attach_type: BPF_TCX_INGRESS, ..QueryAttr::default() };
+    // SAFETY: no address but null, which asks for the number alone.
+    let asked = unsafe { bpf(cmd::PROG_QUERY, &mut attr) };
+    !asked.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
 }
 
 #[repr(C)]
@@ -439,6 +490,34 @@ pub(super) fn run_frame(
     output.truncate(attr.out_len as usize);
     let frame = output.split_off((left.data as usize).min(output.len()));
     Ok(FrameRun { returned, frame })
+}
+
+/// The beginning of `struct __sk_buff`, the context of a tc program.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct SkbContext {
+    before: [u32; 2],
+    mark: u32,
+    between: [u32; 7],
+    ifindex: u32,
+}
+
+/// Runs a tc program over a frame as if it came in by `ifindex` of this network namespace, with `mark`.
+pub(super) fn run_skb(
+    program: BorrowedFd<'_>,
+    mark: u32,
+    frame: &[u8],
+    ifindex: u32,
+) -> io::Result<FrameRun> {
+    let mut output = vec![0; frame.len() + GROWTH];
+    let came_in = SkbContext { mark, ifindex, ..SkbContext::default() };
+    let mut attr = RunAttr::new(program, frame, &mut output);
+    attr.context_in = std::ptr::from_ref(&came_in) as u64;
+    attr.context_in_len = size_of::<SkbContext>() as u32;
+    // SAFETY: all three have the length told and outlive the call.
+    let returned = unsafe { attr.run() }?;
+    output.truncate(attr.out_len as usize);
+    Ok(FrameRun { returned, frame: output })
 }
 
 /// A socket that sends whole frames and receives none.
