@@ -1,9 +1,9 @@
 //! The committed object in the kernel, with a world in its maps, run packet by packet.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aya::maps::perf::PerfEventArrayBuffer;
 use aya::maps::{Array, DevMapHash, HashMap, MapData, PerCpuArray, PerCpuValues, PerfEventArray};
-use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::programs::{Program, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
 use lb_common::abi::{
@@ -23,6 +23,17 @@ pub mod xdp {
     pub const TX: u32 = 3;
     pub const REDIRECT: u32 = 4;
 }
+
+/// tc's verdicts as the kernel numbers them.
+pub mod tc {
+    pub const UNSPEC: u32 = u32::MAX;
+    pub const SHOT: u32 = 2;
+    pub const REDIRECT: u32 = 7;
+}
+
+/// `struct __sk_buff` of include/uapi/linux/bpf.h: its size, and where `gso_size` lies.
+const SK_BUFF: usize = 192;
+const GSO_SIZE: usize = 176;
 
 /// The object that is committed and embedded.
 pub fn object() -> Result<Vec<u8>> {
@@ -46,10 +57,12 @@ impl Kernel {
             .map_max_entries(map::FLOWS4, 2 * world.config.flow_limit)
             .load(&object()?)?;
         let mut kernel = Self { bpf, _pins: pins };
-        for name in [program::XDP, program::EXPIRE] {
-            let program: &mut Xdp =
-                kernel.bpf.program_mut(name).context("no such program")?.try_into()?;
-            program.load()?;
+        for name in [program::XDP, program::TC, program::EXPIRE] {
+            match kernel.bpf.program_mut(name).context("no such program")? {
+                Program::Xdp(program) => program.load()?,
+                Program::SchedClassifier(program) => program.load()?,
+                _ => bail!("`{name}` is of a type that this does not know"),
+            }
         }
         kernel.fill(world)?;
         Ok(kernel)
@@ -140,13 +153,25 @@ impl Kernel {
 
     /// One packet through a program: the verdict, and the bytes it left.
     pub fn run(&mut self, name: &str, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
-        let program: &mut Xdp =
-            self.bpf.program_mut(name).context("no such program")?.try_into()?;
+        self.run_segments(name, frame, 0)
+    }
+
+    /// The same where the frame is several packets of so many bytes of data in one; 0: one packet. tc only.
+    pub fn run_segments(&mut self, name: &str, frame: &[u8], size: u16) -> Result<(u32, Vec<u8>)> {
         let mut out = vec![0; frame.len() + 256];
+        let mut context = [0; SK_BUFF];
+        context[GSO_SIZE..GSO_SIZE + 2].copy_from_slice(&size.to_ne_bytes());
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut out);
-        let result = program.test_run(options)?;
+        if size != 0 {
+            options.ctx_in = Some(&context);
+        }
+        let result = match self.bpf.program_mut(name).context("no such program")? {
+            Program::Xdp(program) => program.test_run(options)?,
+            Program::SchedClassifier(program) => program.test_run(options)?,
+            _ => bail!("`{name}` is of a type that this does not know"),
+        };
         out.truncate(result.data_size_out as usize);
         Ok((result.return_value, out))
     }
