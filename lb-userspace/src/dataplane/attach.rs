@@ -276,13 +276,13 @@ fn change(
         link.remove()?;
     }
     let interface = (facts.name.as_str(), facts.ifindex);
-    let made = Link::make(pins, programs.of(mode), interface, mode, programs.hook)
+    let new = Link::make(pins, programs.of(mode), interface, mode, programs.hook)
         .map_err(|error| refusal(facts, mode, error))?;
     // Its name is the new one's now. Until they are removed they live by their descriptors.
     for link in old {
         link.unpin()?;
     }
-    made.keep()
+    new.keep()
 }
 
 /// Puts the pinned program on the interfaces of `wanted` that lack it. Links of others stay as they are.

@@ -2,7 +2,7 @@
 //!
 //! Such a filter is nobody's descriptor and has no pin: it stays until somebody deletes it. It is known by its name,
 //! which holds the instance's pin directory, and by the number of its interface. Messages are those of `tc(8)`:
-//! include/uapi/linux/{rtnetlink,pkt_sched,pkt_cls}.h.
+//! `include/uapi/linux/{rtnetlink,pkt_sched,pkt_cls}.h`.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

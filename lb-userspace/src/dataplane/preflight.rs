@@ -12,6 +12,7 @@ use super::error::LoadError;
 
 /// What `node` knows of one interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts, each on its own")]
 pub struct InterfaceFacts {
     pub name: String,
     pub ifindex: u32,

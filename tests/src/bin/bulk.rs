@@ -17,7 +17,7 @@ use lb_tests::e2e::config::Service;
 use xlb::lab::{Daemon, DaemonSpec, Host, Lab, Offloads, Options, real_address, two_arm};
 
 /// How long a transfer is measured, after a start that is not.
-const SPAN: Duration = Duration::from_millis(1_000);
+const SPAN: Duration = Duration::from_secs(1);
 const WARM_UP: Duration = Duration::from_millis(300);
 /// Of one read or write.
 const CHUNK: usize = 1 << 18;
@@ -196,6 +196,7 @@ impl Counted {
 
     fn rate(&self) -> f64 {
         let span = self.from.map_or(SPAN, |from| from.elapsed());
-        8.0 * self.bytes as f64 / span.as_secs_f64() / 1e9
+        let kilobytes = u32::try_from(self.bytes / 1_000).unwrap_or(u32::MAX);
+        8.0 * f64::from(kilobytes) / span.as_secs_f64() / 1e6
     }
 }

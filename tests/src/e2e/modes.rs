@@ -15,7 +15,7 @@ use crate::packets::{self, Flags};
 /// A daemon in a mode of the scenario's choice, on these interfaces; what its statistics say of each.
 fn start(bed: &Bed, mode: &str, interfaces: &[&str]) -> anyhow::Result<Daemon> {
     let mut spec = bed.spec()?;
-    spec.mode = mode.to_owned();
+    mode.clone_into(&mut spec.mode);
     spec.interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
     Ok(Daemon::start(&bed.lab, &spec, &Service::new("NAT").text())?)
 }

@@ -21,8 +21,8 @@ struct Busy {
     daemon: Daemon,
 }
 
-fn start(arms: Arms, options: Options, service: &Service) -> anyhow::Result<Busy> {
-    let bed = Bed::new(arms, &options)?;
+fn start(arms: Arms, options: &Options, service: &Service) -> anyhow::Result<Busy> {
+    let bed = Bed::new(arms, options)?;
     let mut spec = bed.spec()?;
     spec.mode = "tc".into();
     let daemon = Daemon::start(&bed.lab, &spec, &service.text())?;
@@ -36,7 +36,7 @@ fn start(arms: Arms, options: Options, service: &Service) -> anyhow::Result<Busy
 fn streams(arms: Arms, kind: &'static str, gateway: bool) -> anyhow::Result<()> {
     for offloads in BOTH {
         let options = Options { offloads, real_gateway: gateway, ..Options::default() };
-        let Busy { bed, daemon } = start(arms, options, &Service::new(kind))?;
+        let Busy { bed, daemon } = start(arms, &options, &Service::new(kind))?;
         let client = bed.client()?;
         Talk::open(&client, client_address(0), VIP)?.download(|seen| seen > STREAM)?;
         Talk::open(&client, client_address(1), VIP)?.upload(|sent| sent > STREAM)?;
@@ -78,7 +78,7 @@ pub fn files_by_http() -> anyhow::Result<()> {
         let mut service = Service::new(kind);
         service.reals = vec![(format!("{} 80", real_address(0)), 1, String::new())];
         let options = Options { offloads: Offloads::All, ..Options::default() };
-        let Busy { bed, daemon: _daemon } = start(Arms::Two, options, &service)?;
+        let Busy { bed, daemon: _daemon } = start(Arms::Two, &options, &service)?;
         let folder = bed.lab.folder().join("www");
         fs::create_dir_all(&folder)?;
         let file: Vec<u8> =
@@ -124,7 +124,7 @@ pub fn datagrams() -> anyhow::Result<()> {
         for kind in ["NAT", "FNAT"] {
             let options = Options { offloads, ..Options::default() };
             let Busy { bed, daemon: _daemon } =
-                start(Arms::Two, options, &Service::new(kind).udp())?;
+                start(Arms::Two, &options, &Service::new(kind).udp())?;
             for n in 0..4 {
                 ask_udp(&bed.client()?, client_address(n), VIP)?;
             }
@@ -138,7 +138,7 @@ pub fn refusals_are_told() -> anyhow::Result<()> {
     for offloads in BOTH {
         let options = Options { offloads, ..Options::default() };
         let service = Service::new("NAT").weights(&[0, 0]);
-        let Busy { bed, daemon } = start(Arms::Two, options, &service)?;
+        let Busy { bed, daemon } = start(Arms::Two, &options, &service)?;
         let client = bed.client()?;
         let to = VIP.into();
         let refused = client
