@@ -6,8 +6,10 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+
+use lb_common::abi::program;
 
 use super::error::{LoadError, Notice};
 use super::link::{self, Link, TcHook};
@@ -38,6 +40,22 @@ impl AttachedMode {
             Self::Tc => "tc",
         }
     }
+
+    /// The name of its program in the object.
+    pub(super) const fn program(self) -> &'static str {
+        match self {
+            Self::Xdp | Self::XdpGeneric => program::XDP,
+            Self::Tc => program::TC,
+        }
+    }
+
+    /// The name of its program's pin.
+    pub(super) const fn pin(self) -> &'static str {
+        match self {
+            Self::Xdp | Self::XdpGeneric => "xdp",
+            Self::Tc => "tc_ingress",
+        }
+    }
 }
 
 impl From<AttachedMode> for Mode {
@@ -58,29 +76,19 @@ pub struct Attachment {
     pub mode: AttachedMode,
 }
 
-/// The data path's two programs, and how the second gets to tc.
-pub(super) struct Programs {
-    pub(super) xdp: OwnedFd,
-    pub(super) tc: OwnedFd,
-    pub(super) hook: TcHook,
+/// The program of one mode.
+pub(super) struct Program {
+    pub(super) fd: OwnedFd,
+    pub(super) mode: AttachedMode,
+    hook: TcHook,
 }
 
-impl Programs {
-    /// Those that an instance has pinned.
-    fn pinned(pins: &Pins, hook: TcHook) -> Result<Self, LoadError> {
-        let open = |name: &str| {
-            let path = pins.progs().join(name);
-            sys::open_pin(&path).map_err(LoadError::file("open", path))
-        };
-        Ok(Self { xdp: open("xdp")?, tc: open("tc_ingress")?, hook })
-    }
-
-    /// The one that runs in this mode.
-    pub(super) fn of(&self, mode: AttachedMode) -> BorrowedFd<'_> {
-        match mode {
-            AttachedMode::Xdp | AttachedMode::XdpGeneric => self.xdp.as_fd(),
-            AttachedMode::Tc => self.tc.as_fd(),
-        }
+impl Program {
+    /// The one that an instance has pinned.
+    fn pinned(pins: &Pins, mode: AttachedMode, hook: TcHook) -> Result<Self, LoadError> {
+        let path = pins.progs().join(mode.pin());
+        let fd = sys::open_pin(&path).map_err(LoadError::file("open", path))?;
+        Ok(Self { fd, mode, hook })
     }
 }
 
@@ -121,41 +129,47 @@ impl Held {
     }
 }
 
-/// Puts the program on every interface of `wanted` and takes it off all others. Where it runs already in the right mode
-/// it is replaced in place: no packet sees a gap.
+/// Gives a program of the object to the kernel.
+pub(super) type Load<'l> = &'l mut dyn FnMut(&'static str) -> Result<OwnedFd, LoadError>;
+
+/// Puts a program on every interface of `wanted` and takes ours off all others. Where it runs already in the right mode
+/// it is replaced in place: no packet sees a gap. `load` is asked for a program when its mode is tried.
 pub(super) fn attach_all(
     pins: &Pins,
-    programs: &Programs,
     wanted: &[InterfaceFacts],
-    mode: Mode,
+    (mode, hook): (Mode, TcHook),
     notices: &mut Vec<Notice>,
-) -> Result<Vec<Attachment>, LoadError> {
+    load: Load<'_>,
+) -> Result<(Program, Vec<Attachment>), LoadError> {
     let unwanted = sort_out(pins, wanted, notices)?.1;
-    let attachments = match mode {
-        Mode::Xdp => in_mode(pins, programs, wanted, AttachedMode::Xdp, notices)?,
-        Mode::XdpGeneric => in_mode(pins, programs, wanted, AttachedMode::XdpGeneric, notices)?,
-        Mode::Tc => in_mode(pins, programs, wanted, AttachedMode::Tc, notices)?,
-        Mode::Auto => best(pins, programs, wanted, notices)?,
+    let mut put_all = |mode: AttachedMode, notices: &mut Vec<Notice>| {
+        let program = Program { fd: load(mode.program())?, mode, hook };
+        in_mode(pins, &program, wanted, notices).map(|attached| (program, attached))
+    };
+    let done = match mode {
+        Mode::Xdp => put_all(AttachedMode::Xdp, notices)?,
+        Mode::XdpGeneric => put_all(AttachedMode::XdpGeneric, notices)?,
+        Mode::Tc => put_all(AttachedMode::Tc, notices)?,
+        Mode::Auto => best(wanted, notices, put_all)?,
     };
     for mut link in unwanted {
         link.remove()?;
         notices.push(Notice::Detached { interface: link.interface });
     }
     let lossy = |facts: &&InterfaceFacts| obstacle(facts) == Some(Obstacle::HalfMadeChecksums);
-    if attachments.iter().any(|attachment| attachment.mode != AttachedMode::Tc) {
+    if done.0.mode != AttachedMode::Tc {
         let interfaces = wanted.iter().filter(lossy).map(|facts| facts.name.clone());
         notices.extend(interfaces.map(|interface| Notice::HalfMadeChecksums { interface }));
     }
-    Ok(attachments)
+    Ok(done)
 }
 
 /// XDP in the driver where every interface is fit for it, else tc.
-fn best(
-    pins: &Pins,
-    programs: &Programs,
+fn best<T>(
     wanted: &[InterfaceFacts],
     notices: &mut Vec<Notice>,
-) -> Result<Vec<Attachment>, LoadError> {
+    mut put_all: impl FnMut(AttachedMode, &mut Vec<Notice>) -> Result<T, LoadError>,
+) -> Result<T, LoadError> {
     let unfit = |facts: &InterfaceFacts| {
         let why = obstacle(facts)?;
         Some(Notice::ChoseTc { interface: facts.name.clone(), why })
@@ -163,7 +177,7 @@ fn best(
     let mut reasons = wanted.iter().filter_map(unfit).collect::<Vec<_>>();
     if reasons.is_empty() {
         let told = notices.len();
-        match in_mode(pins, programs, wanted, AttachedMode::Xdp, notices) {
+        match put_all(AttachedMode::Xdp, notices) {
             Err(error) => {
                 notices.truncate(told);
                 reasons.push(refused_by_driver(error)?);
@@ -172,7 +186,7 @@ fn best(
         }
     }
     notices.append(&mut reasons);
-    in_mode(pins, programs, wanted, AttachedMode::Tc, notices)
+    put_all(AttachedMode::Tc, notices)
 }
 
 /// What to tell of a driver that does not take the program; other errors are the caller's.
@@ -194,12 +208,11 @@ fn refused_by_driver(error: LoadError) -> Result<Notice, LoadError> {
     Ok(Notice::ChoseTc { interface, why })
 }
 
-/// Puts the program on all of `wanted` in one mode.
+/// Puts a program on all of `wanted`.
 fn in_mode(
     pins: &Pins,
-    programs: &Programs,
+    program: &Program,
     wanted: &[InterfaceFacts],
-    mode: AttachedMode,
     notices: &mut Vec<Notice>,
 ) -> Result<Vec<Attachment>, LoadError> {
     let mut links = link::all(pins)?;
@@ -208,9 +221,9 @@ fn in_mode(
         let (ours, others): (Vec<Link>, Vec<Link>) =
             links.into_iter().partition(|link| link.ifindex == facts.ifindex);
         links = others;
-        put(pins, programs, facts, (mode, ours), notices)?;
+        put(pins, program, facts, ours, notices)?;
         let (interface, ifindex) = (facts.name.clone(), facts.ifindex);
-        attachments.push(Attachment { interface, ifindex, mode });
+        attachments.push(Attachment { interface, ifindex, mode: program.mode });
     }
     Ok(attachments)
 }
@@ -227,16 +240,17 @@ fn mode_of(link: &Link, facts: &InterfaceFacts) -> AttachedMode {
 /// Puts the program on one interface, of whose links `ours` are: one, or two where a start was killed between two modes.
 fn put(
     pins: &Pins,
-    programs: &Programs,
+    program: &Program,
     facts: &InterfaceFacts,
-    (mode, ours): (AttachedMode, Vec<Link>),
+    ours: Vec<Link>,
     notices: &mut Vec<Notice>,
 ) -> Result<(), LoadError> {
+    let mode = program.mode;
     let (same, mut other): (Vec<Link>, Vec<Link>) =
         ours.into_iter().partition(|link| mode_of(link, facts) == mode);
     let mut there = false;
     for mut link in same {
-        match link.update(pins, programs.of(mode)) {
+        match link.update(pins, program.fd.as_fd()) {
             Ok(()) => there = true,
             // The device went away since its link was looked at.
             Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {
@@ -254,7 +268,7 @@ fn put(
         }
     }
     if !there {
-        change(pins, programs, facts, (mode, &mut other))?;
+        change(pins, program, facts, &mut other)?;
     }
     for mut link in other {
         link.remove()?;
@@ -267,16 +281,18 @@ fn put(
 /// together, and so no packet sees a gap; two of XDP may not.
 fn change(
     pins: &Pins,
-    programs: &Programs,
+    program: &Program,
     facts: &InterfaceFacts,
-    (mode, old): (AttachedMode, &mut [Link]),
+    old: &mut [Link],
 ) -> Result<(), LoadError> {
+    let Program { fd, mode, hook } = program;
+    let (mode, hook) = (*mode, *hook);
     let is_tc = mode == AttachedMode::Tc;
     for link in old.iter_mut().filter(|link| !link.tc && !is_tc) {
         link.remove()?;
     }
     let interface = (facts.name.as_str(), facts.ifindex);
-    let new = Link::make(pins, programs.of(mode), interface, mode, programs.hook)
+    let new = Link::make(pins, fd.as_fd(), interface, mode, hook)
         .map_err(|error| refusal(facts, mode, error))?;
     // Its name is the new one's now. Until they are removed they live by their descriptors.
     for link in old {
@@ -294,7 +310,7 @@ pub(super) fn attach_pinned(
     notices: &mut Vec<Notice>,
 ) -> Result<Vec<Attachment>, LoadError> {
     let (kept, _) = sort_out(pins, wanted, notices)?;
-    let programs = Programs::pinned(pins, hook)?;
+    let program = Program::pinned(pins, mode, hook)?;
     wanted
         .iter()
         .map(|facts| {
@@ -303,7 +319,7 @@ pub(super) fn attach_pinned(
                 if !notices.iter().any(|notice| notice.is_about(&facts.name)) {
                     notices.push(Notice::Reattached { interface: facts.name.clone() });
                 }
-                change(pins, &programs, facts, (mode, &mut []))?;
+                change(pins, &program, facts, &mut [])?;
             }
             let mode = link.map_or(mode, |link| mode_of(link, facts));
             Ok(Attachment { interface: facts.name.clone(), ifindex: facts.ifindex, mode })

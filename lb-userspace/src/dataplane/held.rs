@@ -19,8 +19,8 @@ use lb_common::wire::ipv4::Ipv4;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::attach::{AttachedMode, Programs};
-use super::{half_made, sys};
+use super::attach::{AttachedMode, Program};
+use super::{half_made, sys, test_run};
 
 /// Pages of one CPU's buffer: 40 frames of full size, or some hundred SYNs.
 const PAGES: usize = 16;
@@ -100,39 +100,39 @@ impl HeldFrames {
     }
 }
 
-/// Opens the buffers of all CPUs that are there now. Those that come later hold nothing.
-fn open_buffers(ebpf: &mut Ebpf) -> Result<Vec<HeldBuffer>, HeldError> {
-    let held = ebpf.take_map(map::HELD).ok_or(HeldError::Missing)?;
-    let mut held = PerfEventArray::try_from(held)?;
-    let cpus = aya::util::online_cpus().map_err(|(_, error)| HeldError::Cpus(error))?;
-    let open = |cpu| Ok(HeldBuffer(held.open(cpu, Some(PAGES))?));
-    cpus.into_iter().map(open).collect()
+/// What takes frames, before it is known which program gives them.
+pub(super) struct Takers {
+    buffers: Vec<HeldBuffer>,
+    socket: OwnedFd,
+}
+
+impl Takers {
+    /// Opens the buffers of all CPUs that are there now. Those that come later hold nothing.
+    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, HeldError> {
+        let socket = sys::packet_socket().map_err(HeldError::Socket)?;
+        let held = ebpf.take_map(map::HELD).ok_or(HeldError::Missing)?;
+        let mut held = PerfEventArray::try_from(held)?;
+        let cpus = aya::util::online_cpus().map_err(|(_, error)| HeldError::Cpus(error))?;
+        let open = |cpu| Ok(HeldBuffer(held.open(cpu, Some(PAGES))?));
+        let buffers = cpus.into_iter().map(open).collect::<Result<_, HeldError>>()?;
+        Ok(Self { buffers, socket })
+    }
+
+    /// Frames go back through the program that hands them over.
+    pub(super) fn for_frames_of(self, program: &Program) -> Result<Holding, HeldError> {
+        let sender = Sender {
+            program: Arc::new(program.fd.try_clone().map_err(HeldError::Program)?),
+            at_tc: program.mode == AttachedMode::Tc,
+            socket: Arc::new(self.socket),
+        };
+        Ok(Holding { buffers: self.buffers, sender })
+    }
 }
 
 /// Both ends of the holding.
 pub struct Holding {
     pub buffers: Vec<HeldBuffer>,
     pub sender: Sender,
-}
-
-impl Holding {
-    /// Begins to take what the programs of an object hand over.
-    pub(super) fn begin(ebpf: &mut Ebpf, programs: &Programs) -> Result<Self, HeldError> {
-        let socket = sys::packet_socket().map_err(HeldError::Socket)?;
-        let second = |fd: &OwnedFd| fd.try_clone().map(Arc::new).map_err(HeldError::Program);
-        let sender = Sender {
-            xdp: second(&programs.xdp)?,
-            tc: second(&programs.tc)?,
-            socket: Arc::new(socket),
-            at_tc: false,
-        };
-        Ok(Self { buffers: open_buffers(ebpf)?, sender })
-    }
-
-    /// Gives frames back to the program that runs in `mode`.
-    pub(super) fn in_mode(&mut self, mode: AttachedMode) {
-        self.sender.at_tc = mode == AttachedMode::Tc;
-    }
 }
 
 /// What became of a frame that was given back.
@@ -149,10 +149,9 @@ pub enum Onward {
 /// Sends frames through the program. One thread at a time: they share scratch memory there.
 #[derive(Clone)]
 pub struct Sender {
-    xdp: Arc<OwnedFd>,
-    tc: Arc<OwnedFd>,
-    socket: Arc<OwnedFd>,
+    program: Arc<OwnedFd>,
     at_tc: bool,
+    socket: Arc<OwnedFd>,
 }
 
 impl Sender {
@@ -170,7 +169,7 @@ impl Sender {
             self.through_tc(frame, mark)?
         } else {
             let metadata = mark.to_ne_bytes();
-            let run = sys::run_frame(self.xdp.as_fd(), &metadata, &frame.bytes, came_in)?;
+            let run = test_run::run_frame(self.program.as_fd(), &metadata, &frame.bytes, came_in)?;
             (Fate::of_xdp(run.returned), run.frame)
         };
         let ifindex = match fate {
@@ -186,7 +185,7 @@ impl Sender {
     fn through_tc(&self, frame: &HeldFrame, mark: u32) -> io::Result<(Fate, Vec<u8>)> {
         let mut bytes = frame.bytes.clone();
         half_made::finish(&mut bytes);
-        let run = sys::run_skb(self.tc.as_fd(), mark, &bytes, frame.head.ifindex)?;
+        let run = test_run::run_skb(self.program.as_fd(), mark, &bytes, frame.head.ifindex)?;
         Ok((Fate::of_tc(run.returned), run.frame))
     }
 }

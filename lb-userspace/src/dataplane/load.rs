@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{Config, Iface, LAYOUT, NextHop, map, program};
 
-use super::attach::{self, Held, Programs, attached_programs};
+use super::attach::{self, AttachedMode, Held, attached_programs};
 use super::bpf::BpfDataplane;
 use super::clock::{self, Clock};
 use super::error::{LoadError, Notice};
-use super::held::Holding;
+use super::held::Takers;
 use super::link::TcHook;
 use super::lock::InstanceLock;
 use super::maps::Maps;
@@ -57,13 +57,8 @@ impl Options {
     }
 }
 
-/// Names of the pinned programs: in the object, and as a pin.
-const PROGRAMS: [(&str, &str); 4] = [
-    (program::XDP, "xdp"),
-    (program::TC, "tc_ingress"),
-    (program::EXPIRE, "expire"),
-    (program::CLOCK, "clock"),
-];
+/// Names of the pinned programs beside the data path's own: in the object, and as a pin.
+const HELPERS: [(&str, &str); 2] = [(program::EXPIRE, "expire"), (program::CLOCK, "clock")];
 
 /// Starts the data path of an instance or takes over what an earlier daemon left. `object` is the kernel object,
 /// aligned to 4 bytes (`aya::include_bytes_aligned`).
@@ -97,12 +92,7 @@ fn start(
     }
     let shift = shift(&pins, shapes.hz, found.config)?;
     let mut ebpf = load(object, &pins, &capacities, shift)?;
-    let programs = Programs {
-        xdp: shape::load_program(&mut ebpf, program::XDP)?,
-        tc: shape::load_program(&mut ebpf, program::TC)?,
-        hook: options.hook,
-    };
-    for name in [program::EXPIRE, program::CLOCK] {
+    for (name, _) in HELPERS {
         shape::load_program(&mut ebpf, name)?;
     }
 
@@ -115,16 +105,19 @@ fn start(
     for facts in interfaces {
         maps.put_interface(facts)?;
     }
-    let mut holding = Holding::begin(&mut ebpf, &programs);
+    // Before a program can hand anything over.
+    let takers = Takers::open(&mut ebpf);
+    let mode = (options.mode, options.hook);
+    let (program, attached) =
+        attach::attach_all(&pins, interfaces, mode, &mut notices, &mut |name| {
+            shape::load_program(&mut ebpf, name)
+        })?;
+    let holding = takers.and_then(|takers| takers.for_frames_of(&program));
     if let Err(why) = &holding {
         notices.push(Notice::NothingHeld { why: why.to_string() });
     }
-    let attached = attach::attach_all(&pins, &programs, interfaces, options.mode, &mut notices)?;
-    if let (Ok(holding), Some(first)) = (&mut holding, attached.first()) {
-        holding.in_mode(first.mode);
-    }
     maps.keep_interfaces(interfaces)?;
-    pin_programs(&mut ebpf, &pins)?;
+    pin_programs(&mut ebpf, &pins, program.mode)?;
 
     let clock = sys::open_pin(&pins.progs().join("clock"))
         .map_err(LoadError::file("open", pins.progs().join("clock")))?;
@@ -168,9 +161,9 @@ fn load(
     loader.load(object).map_err(shape::object_error)
 }
 
-/// Pins the programs, over those of an earlier run.
-fn pin_programs(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), LoadError> {
-    for (name, pin) in PROGRAMS {
+/// Pins the programs, over those of an earlier run. The program of another mode goes.
+fn pin_programs(ebpf: &mut Ebpf, pins: &Pins, mode: AttachedMode) -> Result<(), LoadError> {
+    for (name, pin) in [(mode.program(), mode.pin())].into_iter().chain(HELPERS) {
         let path = pins.progs().join(pin);
         let aside = pins.progs().join(format!("{pin}%25new"));
         // Left by a run that was killed between these two steps.
@@ -188,6 +181,13 @@ fn pin_programs(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), LoadError> {
             LoadError::file("pin", &aside)(error)
         })?;
         std::fs::rename(&aside, &path).map_err(LoadError::file("rename", &aside))?;
+    }
+    let others = [AttachedMode::Xdp, AttachedMode::Tc].map(AttachedMode::pin);
+    for other in others.into_iter().filter(|pin| *pin != mode.pin()) {
+        let path = pins.progs().join(other);
+        if path.exists() {
+            std::fs::remove_file(&path).map_err(LoadError::file("remove", &path))?;
+        }
     }
     Ok(())
 }

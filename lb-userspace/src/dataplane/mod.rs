@@ -28,6 +28,7 @@ mod retire;
 mod shape;
 mod sys;
 pub mod table;
+mod test_run;
 
 use lb_common::abi::{Config, HopId, NextHop, Real, RealId, Service, ServiceKey};
 use lb_common::wire::Addr4;

@@ -20,8 +20,8 @@ use super::clock::Clock;
 use super::hops::LearnedHops;
 use super::loads::HalfOpenLoads;
 use super::maps::Maps;
-use super::sys;
 use super::table::{Table, TableError};
+use super::{sys, test_run};
 
 /// Every so many sweeps the rare cases are looked at too: reply entries that lost their primary, which neither
 /// GAUGES nor the primaries tell of.
@@ -231,7 +231,7 @@ impl<'a> ExpireBatch<'a> {
         }
         // Zero is no tuple that a packet has: it ends the list.
         self.keys[self.filled..].fill(FlowKey::default());
-        self.ended += sys::run(self.program, bytemuck::bytes_of(&self.keys), &mut [])
+        self.ended += test_run::run(self.program, bytemuck::bytes_of(&self.keys), &mut [])
             .map_err(|cause| failed(program::EXPIRE, cause))?;
         self.filled = 0;
         Ok(())

@@ -12,14 +12,14 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Numbers of `enum bpf_cmd` (include/uapi/linux/bpf.h).
-mod cmd {
+pub(super) mod cmd {
     pub(super) const MAP_LOOKUP_ELEM: libc::c_int = 1;
     pub(super) const MAP_UPDATE_ELEM: libc::c_int = 2;
     pub(super) const MAP_DELETE_ELEM: libc::c_int = 3;
     pub(super) const MAP_GET_NEXT_KEY: libc::c_int = 4;
     pub(super) const OBJ_PIN: libc::c_int = 6;
     pub(super) const OBJ_GET: libc::c_int = 7;
-    pub(super) const PROG_TEST_RUN: libc::c_int = 10;
+    pub(in super::super) const PROG_TEST_RUN: libc::c_int = 10;
     pub(super) const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
     pub(super) const PROG_QUERY: libc::c_int = 16;
     pub(super) const MAP_LOOKUP_BATCH: libc::c_int = 24;
@@ -71,7 +71,7 @@ impl LinkInfo {
 /// # Safety
 ///
 /// Every address in `attr` is valid for what `command` does with it, or 0 where the kernel takes that for none.
-unsafe fn bpf<A>(command: libc::c_int, attr: &mut A) -> io::Result<libc::c_long> {
+pub(super) unsafe fn bpf<A>(command: libc::c_int, attr: &mut A) -> io::Result<libc::c_long> {
     loop {
         // SAFETY: `attr` is a whole, initialised structure of the size told; its addresses are the caller's promise.
         let done = unsafe {
@@ -104,7 +104,7 @@ impl Element {
 }
 
 /// Descriptors are never negative.
-fn number(fd: BorrowedFd<'_>) -> u32 {
+pub(super) fn number(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
@@ -373,151 +373,6 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let fd = unsafe { bpf(cmd::OBJ_GET, &mut attr) }?;
     // SAFETY: the kernel just gave us this descriptor, and only us; descriptors fit an int.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
-
-#[repr(C)]
-struct RunAttr {
-    program: u32,
-    returned: u32,
-    in_len: u32,
-    out_len: u32,
-    input: u64,
-    output: u64,
-    repeat: u32,
-    duration: u32,
-    context_in_len: u32,
-    context_out_len: u32,
-    context_in: u64,
-    context_out: u64,
-    flags: u32,
-    cpu: u32,
-    batch: u32,
-    pad: u32,
-}
-
-impl RunAttr {
-    /// Once over `input`; what it becomes goes to `output` unless that is empty.
-    fn new(program: BorrowedFd<'_>, input: &[u8], output: &mut [u8]) -> Self {
-        Self {
-            program: number(program),
-            returned: 0,
-            in_len: input.len() as u32,
-            out_len: output.len() as u32,
-            input: input.as_ptr() as u64,
-            output: if output.is_empty() { 0 } else { output.as_mut_ptr() as u64 },
-            repeat: 1,
-            duration: 0,
-            context_in_len: 0,
-            context_out_len: 0,
-            context_in: 0,
-            context_out: 0,
-            flags: 0,
-            cpu: 0,
-            batch: 0,
-            pad: 0,
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The buffers it names have the lengths it names and are still there.
-    unsafe fn run(&mut self) -> io::Result<u32> {
-        loop {
-            // SAFETY: the caller's promise; the kernel writes no more than the lengths told.
-            match unsafe { bpf(cmd::PROG_TEST_RUN, self) } {
-                Ok(_) => return Ok(self.returned),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-/// Runs a program once over `input` (at least 14 bytes: an Ethernet header) and returns what it returned. Where
-/// `output` is not empty it receives the packet as the program left it and must be as long as `input`.
-pub(super) fn run(program: BorrowedFd<'_>, input: &[u8], output: &mut [u8]) -> io::Result<u32> {
-    let mut attr = RunAttr::new(program, input, output);
-    // SAFETY: both buffers have the length told and outlive the call.
-    unsafe { attr.run() }
-}
-
-/// `struct xdp_md`, the context of an XDP program. The first three are offsets from the start of the metadata.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct XdpContext {
-    data: u32,
-    data_end: u32,
-    data_meta: u32,
-    ingress_ifindex: u32,
-    rx_queue_index: u32,
-    egress_ifindex: u32,
-}
-
-/// What a program made of a frame.
-pub(super) struct FrameRun {
-    /// `enum xdp_action`.
-    pub(super) returned: u32,
-    pub(super) frame: Vec<u8>,
-}
-
-/// Bytes by which a frame may grow in a run.
-const GROWTH: usize = 128;
-
-/// Runs an XDP program over a frame as if it came in by `ifindex` of this network namespace (kernel 5.15 and later).
-/// `metadata`: a multiple of four bytes, 32 at most.
-pub(super) fn run_frame(
-    program: BorrowedFd<'_>,
-    metadata: &[u8],
-    frame: &[u8],
-    ifindex: u32,
-) -> io::Result<FrameRun> {
-    let input = [metadata, frame].concat();
-    let mut output = vec![0; input.len() + GROWTH];
-    let came_in = XdpContext {
-        data: metadata.len() as u32,
-        data_end: input.len() as u32,
-        ingress_ifindex: ifindex,
-        ..XdpContext::default()
-    };
-    let mut left = XdpContext::default();
-    let mut attr = RunAttr::new(program, &input, &mut output);
-    attr.context_in = std::ptr::from_ref(&came_in) as u64;
-    attr.context_in_len = size_of::<XdpContext>() as u32;
-    attr.context_out = std::ptr::from_mut(&mut left) as u64;
-    attr.context_out_len = size_of::<XdpContext>() as u32;
-    // SAFETY: all four have the length told and outlive the call.
-    let returned = unsafe { attr.run() }?;
-    output.truncate(attr.out_len as usize);
-    let frame = output.split_off((left.data as usize).min(output.len()));
-    Ok(FrameRun { returned, frame })
-}
-
-/// The beginning of `struct __sk_buff`, the context of a tc program.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct SkbContext {
-    before: [u32; 2],
-    mark: u32,
-    between: [u32; 7],
-    ifindex: u32,
-}
-
-/// Runs a tc program over a frame as if it came in by `ifindex` of this network namespace, with `mark`.
-pub(super) fn run_skb(
-    program: BorrowedFd<'_>,
-    mark: u32,
-    frame: &[u8],
-    ifindex: u32,
-) -> io::Result<FrameRun> {
-    let mut output = vec![0; frame.len() + GROWTH];
-    let came_in = SkbContext { mark, ifindex, ..SkbContext::default() };
-    let mut attr = RunAttr::new(program, frame, &mut output);
-    attr.context_in = std::ptr::from_ref(&came_in) as u64;
-    attr.context_in_len = size_of::<SkbContext>() as u32;
-    // SAFETY: all three have the length told and outlive the call.
-    let returned = unsafe { attr.run() }?;
-    output.truncate(attr.out_len as usize);
-    Ok(FrameRun { returned, frame: output })
 }
 
 /// A socket that sends whole frames and receives none.

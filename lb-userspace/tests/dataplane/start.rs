@@ -19,15 +19,9 @@ fn second_daemon_takes_over_maps_and_links_of_the_first() {
         assert!(first.notices().is_empty(), "{:?}", first.notices());
         assert!(first.attached().iter().all(|link| link.mode == AttachedMode::Xdp));
         let pins = host.pins();
-        for pin in [
-            "links/a0",
-            "links/b0",
-            "progs/xdp",
-            "progs/tc_ingress",
-            "progs/expire",
-            "progs/clock",
-            "maps/FLOWS4",
-        ] {
+        for pin in
+            ["links/a0", "links/b0", "progs/xdp", "progs/expire", "progs/clock", "maps/FLOWS4"]
+        {
             assert!(pins.iter().any(|there| there == pin), "{pin} of {pins:?}");
         }
         let maps = Maps::open(&host.pin_dir).unwrap();
@@ -49,7 +43,7 @@ fn second_daemon_takes_over_maps_and_links_of_the_first() {
 
         let removed = detach(&host.pin_dir).unwrap();
         assert_eq!(removed.interfaces, ["a0", "b0"]);
-        assert_eq!(removed.programs, ["clock", "expire", "tc_ingress", "xdp"]);
+        assert_eq!(removed.programs, ["clock", "expire", "xdp"]);
         assert_eq!(removed.maps.len(), 22);
         assert!(!host.pin_dir.exists());
         assert_eq!(host.fact("a0").xdp_prog_id, None);
@@ -379,7 +373,10 @@ fn mode_change_attaches_afresh() {
             assert!(again.notices().contains(&told), "{mode:?}: {:?}", again.notices());
             assert_eq!(host.fact("a0").xdp_generic, mode == XdpGeneric);
             assert_eq!(host.fact("a0").xdp_prog_id.is_none(), mode == Tc);
-            let links = host.pins().iter().filter(|pin| pin.starts_with("links/")).count();
+            let pins = host.pins();
+            assert_eq!(pins.contains(&"progs/tc_ingress".to_owned()), mode == Tc);
+            assert_eq!(pins.contains(&"progs/xdp".to_owned()), mode != Tc);
+            let links = pins.iter().filter(|pin| pin.starts_with("links/")).count();
             // A filter has no pin.
             let filter = mode == Tc && TcHook::of_kernel() == TcHook::Clsact;
             assert_eq!(links, usize::from(!filter), "{mode:?}");
