@@ -1,7 +1,7 @@
 //! A socket buffer at tc's ingress as the engine's `PacketBytes`.
 //!
-//! Here the kernel's own packets arrive: several of a flow merged into one (GRO), or not yet taken apart by their sender
-//! (GSO), data beyond the headers in pages that the program cannot reach, checksums that a device shall finish
+//! Here the kernel's own packets arrive: several of a flow merged into one (GRO), or not yet taken apart by their
+//! sender (GSO), data beyond the headers in pages that the program cannot reach, checksums that a device shall finish
 //! (`CHECKSUM_PARTIAL`: the field holds the sum of the pseudo-header alone) or has summed already
 //! (`CHECKSUM_COMPLETE`: `skb->csum` is the sum of the packet). The helpers know which; the program is not told.
 
@@ -28,8 +28,8 @@ use crate::window::Window;
 const HEADERS: usize = L4 + Tcp::LEN;
 /// What an ICMP message must show: all that is summed.
 const MESSAGE: usize = L4 + sum::MOST;
-/// Bytes that are taken off the front on the way to a quotation: the checksum's part begins before what the first leaves,
-/// and the second makes the kernel notice.
+/// Bytes that are taken off the front on the way to a quotation: the checksum's part begins before what the first
+/// leaves, and the second makes the kernel notice.
 const CUTS: [usize; 2] = [40, 4];
 
 /// Bytes of the frame before that.

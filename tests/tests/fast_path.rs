@@ -178,8 +178,8 @@ fn the_established_path_looks_up_the_flow_once_and_calls_nothing_it_does_not_nee
     assert_eq!(count(&code, helper::REDIRECT_MAP), 1, "one way out\n{code}");
 }
 
-// The checksum is the kernel's to move, for it may be half-made: by addresses, and by ports where they change, for TCP and
-// for UDP. Headers are pulled where they are out of reach, of ICMP the message, too.
+// The checksum is the kernel's to move, for it may be half-made: by addresses, and by ports where they change, for TCP
+// and for UDP. Headers are pulled where they are out of reach, of ICMP the message, too.
 #[test]
 fn at_tc_it_calls_the_checksum_helper_and_no_more_than_that() {
     let bytes = kernel::object().expect("the committed object");

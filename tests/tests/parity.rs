@@ -1,5 +1,5 @@
-//! The same packets through the engine on the host and the programs in the kernel, at XDP and at tc: same bytes, verdict,
-//! tables and counters. Whatever the host tests prove of the engine then holds for the kernel.
+//! The same packets through the engine on the host and the programs in the kernel, at XDP and at tc: same bytes,
+//! verdict, tables and counters. Whatever the host tests prove of the engine then holds for the kernel.
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;

@@ -60,14 +60,14 @@ pub trait PacketBytes {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Bytes of data in each of the packets that leave, where the frame is several of one flow in one (GSO); 0: it is one
-    /// packet. Only a shell that runs behind the kernel's GRO sees such frames.
+    /// Bytes of data in each of the packets that leave, where the frame is several of one flow in one (GSO); 0: it is
+    /// one packet. Only a shell that runs behind the kernel's GRO sees such frames.
     #[inline(always)]
     fn segment(&self) -> u16 {
         0
     }
-    /// New ports, and a transport checksum that fits them and the new addresses; the addresses themselves are not written.
-    /// `false`: the frame ends before. A method for the shell of a stack that carries checksums half-made.
+    /// New ports, and a transport checksum that fits them and the new addresses; the addresses themselves are not
+    /// written. `false`: the frame ends before. A method for the shell of a stack that carries checksums half-made.
     #[inline(always)]
     fn forward_transport(&mut self, rewrite: &FlowRewrite, is_tcp: bool) -> bool {
         rewrite::transport_in_place(self, rewrite, is_tcp).is_some()

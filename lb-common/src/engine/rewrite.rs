@@ -110,7 +110,8 @@ impl FlowRewrite {
         self.proto = from.proto;
     }
 
-    /// What the new addresses alone add to a sum: the part of [`l4_delta`](Self::l4_delta) that is of the pseudo-header.
+    /// What the new addresses alone add to a sum: the part of [`l4_delta`](Self::l4_delta) that is of the
+    /// pseudo-header.
     #[inline(always)]
     pub const fn address_delta(&self) -> u16 {
         checksum::without(self.ip_delta, Ipv4::ONE_HOP.finish())

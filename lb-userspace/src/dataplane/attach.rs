@@ -237,7 +237,8 @@ fn mode_of(link: &Link, facts: &InterfaceFacts) -> AttachedMode {
     }
 }
 
-/// Puts the program on one interface, of whose links `ours` are: one, or two where a start was killed between two modes.
+/// Puts the program on one interface, of whose links `ours` are: one, or two where a start was killed between two
+/// modes.
 fn put(
     pins: &Pins,
     program: &Program,

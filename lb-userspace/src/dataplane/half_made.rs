@@ -1,8 +1,9 @@
-//! Checksums that a device was to finish (`CHECKSUM_PARTIAL`): the field of TCP or UDP holds the sum of the pseudo-header.
+//! Checksums that a device was to finish (`CHECKSUM_PARTIAL`): the field of TCP or UDP holds the sum of the
+//! pseudo-header.
 //!
-//! A frame that is copied out of the kernel loses the mark that says so. A field that holds that sum to the bit is taken
-//! for half-made: a finished one does by a chance of 1 in 65,536, and then comes to the same unless the data sums to
-//! nothing.
+//! A frame that is copied out of the kernel loses the mark that says so. A field that holds that sum to the bit is
+//! taken for half-made. A finished one does so once in 65,536 frames, and what is worked out is what it held; a wrong
+//! one is made right by the same chance.
 
 use lb_common::engine::{icmp, parse};
 use lb_common::wire::checksum;
@@ -54,8 +55,8 @@ fn words(bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// A UDP packet from 192.0.2.1:53 to 198.51.100.2:4660, "hi!", its checksum as the kernel leaves it to a device, and
-    /// finished: both worked out by another program.
+    /// A UDP packet from 192.0.2.1:53 to 198.51.100.2:4660, "hi!", its checksum as the kernel leaves it to a device,
+    /// and finished: both worked out by another program.
     const HALF: [u8; 45] = frame([0xec, 0x53]);
     const WHOLE: [u8; 45] = frame([0x77, 0xce]);
 

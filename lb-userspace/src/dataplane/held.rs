@@ -1,9 +1,9 @@
 //! Frames that wait for a neighbour: taken from the program, and sent through it again.
 //!
-//! A frame that is given back runs through the loaded program that it came from, at XDP or at tc, by `BPF_PROG_TEST_RUN`
-//! (kernel 5.15 and later run it as if it came in by a given interface) and what the program makes of it leaves by a
-//! packet socket, past the host's own netfilter as all that xlb forwards. XDP's would not do for both: a run as if by an
-//! interface needs queues that are set up for XDP there (`xdp_rxq_info_is_reg`).
+//! A frame that is given back runs through the loaded program that it came from, at XDP or at tc, by
+//! `BPF_PROG_TEST_RUN` (kernel 5.15 and later run it as if it came in by a given interface) and what the program makes
+//! of it leaves by a packet socket, past the host's own netfilter as all that xlb forwards. XDP's would not do for
+//! both: a run as if by an interface needs queues that are set up for XDP there (`xdp_rxq_info_is_reg`).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};

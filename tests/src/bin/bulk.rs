@@ -1,8 +1,10 @@
-//! Bulk TCP through xlb in mode tc against plain kernel forwarding: `cargo run --release -p lb-tests --bin bulk [ROUNDS]`.
+//! Bulk TCP through xlb in mode tc against plain kernel forwarding: `cargo run --release -p lb-tests --bin bulk
+//! [ROUNDS]`.
 //!
-//! One laboratory with veth's own offloads, or with GRO too; the same client, director and real server take part in both.
-//! A round is one transfer by each path and in each direction, xlb running only in its own; the first path changes from
-//! round to round. Printed are the rates and the median of the rounds' ratios: absolute rates are the machine's.
+//! One laboratory with veth's own offloads, or with GRO too; the same client, director and real server take part in
+//! both. A round is one transfer by each path and in each direction, xlb running only in its own; the first path
+//! changes from round to round. Printed are the rates and the median of the rounds' ratios: absolute rates are the
+//! machine's.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};

@@ -94,8 +94,8 @@ pub fn a_mode_change_drops_no_connection() -> anyhow::Result<()> {
     super::refusal::nothing_attached(&bed, &["eth0", "eth1"])
 }
 
-/// A frame whose tag lies beside it is not of the interface that carries the VLAN: it is left to the VLAN's own, be there
-/// one or not. // P-17
+/// A frame whose tag lies beside it is not of the interface that carries the VLAN: it is left to the VLAN's own, be
+/// there one or not. // P-17
 pub fn a_tagged_frame_is_the_vlans() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let daemon = start(&bed, "tc", &["eth0", "eth1"])?;
