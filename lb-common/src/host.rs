@@ -11,6 +11,7 @@ use crate::abi::{
     HopId, Iface, LastHopKey, Load, NextHop, Notice, REASON_SLOTS, Real, RealCounters, RealId,
     Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick, limits,
 };
+use crate::engine::parse::IP;
 use crate::engine::tables::{InsertError, LoadChange, Table};
 use crate::engine::{Flows, PacketBytes, Scratch, Tables, Verdict, is_ipv6, walk};
 use crate::wire::{Addr4, Addr6, Address, Wire};
@@ -22,6 +23,8 @@ pub struct Frame {
     pub bytes: Vec<u8>,
     /// The interface it came in by.
     pub ifindex: u32,
+    /// Bytes of data in each of the packets it is made of; 0: it is one packet.
+    pub segment: u16,
     /// Whether somebody takes it when it is handed over.
     pub may_wait: bool,
     /// With what it was handed over.
@@ -56,14 +59,15 @@ impl PacketBytes for Frame {
         self.bytes.len()
     }
 
-    fn grow_front(&mut self, bytes: usize) -> bool {
-        self.bytes.splice(0..0, std::iter::repeat_n(0, bytes));
-        true
+    fn segment(&self) -> u16 {
+        self.segment
     }
 
-    fn truncate(&mut self, len: usize) -> bool {
-        let fits = len <= self.bytes.len();
-        self.bytes.truncate(len);
+    fn make_quotation(&mut self, front: usize, quoted: usize, _l4: usize) -> bool {
+        self.bytes.splice(0..0, std::iter::repeat_n(0, front));
+        let length = IP + front + quoted;
+        let fits = length <= self.bytes.len();
+        self.bytes.truncate(length);
         fits
     }
 

@@ -3,7 +3,8 @@
 //! | program | what runs it |
 //! | --- | --- |
 //! | `xlb_xdp` | every frame that arrives on an interface of `--iface` |
-//! | `xlb_xdp6` | that one, for IPv6, as a tail call |
+//! | `xlb_tc` | the same in mode tc: every frame that the network stack takes in there |
+//! | `xlb_xdp6`, `xlb_tc6` | those, for IPv6, as a tail call |
 //! | `xlb_expire`, `xlb_expire6` | the daemon's reaper, by BPF_PROG_TEST_RUN, with flow keys as its packet |
 //! | `xlb_clock` | the daemon at start, by BPF_PROG_TEST_RUN, to learn what jiffies are |
 #![no_std]
@@ -14,18 +15,21 @@
 mod atomic;
 mod maps;
 mod packet;
+mod skb;
 mod tables;
+mod window;
 
-use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::generated::bpf_jiffies64;
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_redirect};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_common::abi::PassReason;
 use lb_common::abi::program::Next;
 use lb_common::engine::{self, Action, PacketBytes, Verdict};
 use lb_common::wire::{Addr4, Addr6};
 
 use packet::Frame;
+use skb::Skb;
 use tables::Kernel;
 
 /// The data path.
@@ -44,6 +48,42 @@ pub fn xlb_xdp6(ctx: XdpContext) -> u32 {
     carry_out(engine::walk::<Addr6, _, _>(&mut Frame::new(ctx), &Kernel))
 }
 
+/// The data path behind GRO. What it passes goes on to other programs there, and to the stack.
+#[classifier]
+pub fn xlb_tc(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(ctx);
+    if skb.is_tagged() {
+        return send(Verdict::pass(PassReason::NotIpv4));
+    }
+    if engine::is_ipv6(&skb) {
+        // SAFETY: the context is this run's; a failure returns.
+        unsafe { maps::TC_NEXT.tail_call(&skb.context(), Next::Ipv6 as u32) };
+        return send(Verdict::pass(PassReason::NotIpv4));
+    }
+    skb.show_ipv4();
+    send(engine::walk::<Addr4, _, _>(&mut skb, &Kernel))
+}
+
+/// The same of IPv6.
+#[classifier]
+pub fn xlb_tc6(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(ctx);
+    skb.show_ipv6();
+    send(engine::walk::<Addr6, _, _>(&mut skb, &Kernel))
+}
+
+/// Counts a verdict's reason and turns it into tc's.
+#[inline(always)]
+fn send(verdict: Verdict) -> i32 {
+    count(verdict);
+    match verdict.action() {
+        Action::Pass => TC_ACT_UNSPEC,
+        Action::Drop => TC_ACT_SHOT,
+        // SAFETY: the helper has no preconditions.
+        Action::Bounce | Action::Redirect => unsafe { bpf_redirect(verdict.ifindex(), 0) as i32 },
+    }
+}
+
 /// Goes on with [`xlb_xdp6`]; returns only if it is not there.
 #[inline(always)]
 fn ipv6(frame: &Frame) -> u32 {
@@ -55,9 +95,7 @@ fn ipv6(frame: &Frame) -> u32 {
 /// Counts a verdict's reason and turns it into the driver's.
 #[inline(always)]
 fn carry_out(verdict: Verdict) -> u32 {
-    if verdict.slot() != 0 {
-        tables::count_reason(verdict.slot());
-    }
+    count(verdict);
     match verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
@@ -65,6 +103,14 @@ fn carry_out(verdict: Verdict) -> u32 {
         Action::Redirect => {
             maps::DEVICES.redirect(verdict.ifindex(), 0).unwrap_or(xdp_action::XDP_ABORTED)
         }
+    }
+}
+
+/// Counts why, where there is a reason.
+#[inline(always)]
+fn count(verdict: Verdict) {
+    if verdict.slot() != 0 {
+        tables::count_reason(verdict.slot());
     }
 }
 

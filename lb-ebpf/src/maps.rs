@@ -82,3 +82,5 @@ pub static IFACES: HashMap<u32, Iface> = HashMap::pinned(limits::IFACES, 0);
 pub static DEVICES: DevMapHash = DevMapHash::pinned(limits::IFACES, 0);
 #[map]
 pub static XDP_NEXT: ProgramArray = ProgramArray::pinned(Next::COUNT, 0);
+#[map]
+pub static TC_NEXT: ProgramArray = ProgramArray::pinned(Next::COUNT, 0);

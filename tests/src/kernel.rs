@@ -1,11 +1,11 @@
 //! The committed object in the kernel, with a world in its maps, run packet by packet.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aya::maps::perf::PerfEventArrayBuffer;
 use aya::maps::{
     Array, DevMapHash, HashMap, MapData, PerCpuArray, PerCpuValues, PerfEventArray, ProgramArray,
 };
-use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::programs::{Program, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
 use lb_common::abi::{
@@ -27,11 +27,26 @@ pub mod xdp {
     pub const REDIRECT: u32 = 4;
 }
 
+/// tc's verdicts as the kernel numbers them.
+pub mod tc {
+    pub const UNSPEC: u32 = u32::MAX;
+    pub const SHOT: u32 = 2;
+    pub const REDIRECT: u32 = 7;
+}
+
+/// `struct __sk_buff` of include/uapi/linux/bpf.h: its size, and where `gso_size` lies.
+const SK_BUFF: usize = 192;
+const GSO_SIZE: usize = 176;
+
 /// The object that is committed and embedded.
 pub fn object() -> Result<Vec<u8>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../lb-ebpf/prebuilt/xlb.bpf.o");
     std::fs::read(path).with_context(|| format!("cannot read {path}; run `cargo xtask ebpf`"))
 }
+
+/// Programs that are loaded.
+const PROGRAMS: [&str; 6] =
+    [program::XDP, program::XDP6, program::TC, program::TC6, program::EXPIRE, program::EXPIRE6];
 
 /// A loaded, unattached data path.
 pub struct Kernel {
@@ -50,22 +65,30 @@ impl Kernel {
             .map_max_entries(map::FLOWS6, 2 * world.config.flow_limit)
             .load(&object()?)?;
         let mut kernel = Self { bpf, _pins: pins };
-        for name in [program::XDP, program::XDP6, program::EXPIRE, program::EXPIRE6] {
-            let program: &mut Xdp =
-                kernel.bpf.program_mut(name).context("no such program")?.try_into()?;
-            program.load()?;
+        for name in PROGRAMS {
+            match kernel.bpf.program_mut(name).context("no such program")? {
+                Program::Xdp(program) => program.load()?,
+                Program::SchedClassifier(program) => program.load()?,
+                _ => bail!("`{name}` is of a type that this does not know"),
+            }
         }
         kernel.fill(world)?;
         kernel.go_on_with_ipv6()?;
         Ok(kernel)
     }
 
-    /// Puts the program of IPv6 where the one of all frames goes on with it.
+    /// Puts the programs of IPv6 where those of all frames go on with them.
     fn go_on_with_ipv6(&mut self) -> Result<()> {
-        let ipv6: &Xdp = self.bpf.program(program::XDP6).context("no such program")?.try_into()?;
-        let ipv6 = ipv6.fd()?.try_clone()?;
-        let next = self.bpf.map_mut(map::XDP_NEXT).context("no such map")?;
-        Ok(ProgramArray::try_from(next)?.set(program::Next::Ipv6 as u32, &ipv6, 0)?)
+        for (name, next) in [(program::XDP6, map::XDP_NEXT), (program::TC6, map::TC_NEXT)] {
+            let ipv6 = match self.bpf.program(name).context("no such program")? {
+                Program::Xdp(program) => program.fd()?.try_clone()?,
+                Program::SchedClassifier(program) => program.fd()?.try_clone()?,
+                _ => bail!("`{name}` is of a type that this does not know"),
+            };
+            let next = self.bpf.map_mut(next).context("no such map")?;
+            ProgramArray::try_from(next)?.set(program::Next::Ipv6 as u32, &ipv6, 0)?;
+        }
+        Ok(())
     }
 
     fn array<V: aya::Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, V>> {
@@ -159,13 +182,25 @@ impl Kernel {
 
     /// One packet through a program: the verdict, and the bytes it left.
     pub fn run(&mut self, name: &str, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
-        let program: &mut Xdp =
-            self.bpf.program_mut(name).context("no such program")?.try_into()?;
+        self.run_segments(name, frame, 0)
+    }
+
+    /// The same where the frame is several packets of so many bytes of data in one; 0: one packet. tc only.
+    pub fn run_segments(&mut self, name: &str, frame: &[u8], size: u16) -> Result<(u32, Vec<u8>)> {
         let mut out = vec![0; frame.len() + 256];
+        let mut context = [0; SK_BUFF];
+        context[GSO_SIZE..GSO_SIZE + 2].copy_from_slice(&size.to_ne_bytes());
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut out);
-        let result = program.test_run(options)?;
+        if size != 0 {
+            options.ctx_in = Some(&context);
+        }
+        let result = match self.bpf.program_mut(name).context("no such program")? {
+            Program::Xdp(program) => program.test_run(options)?,
+            Program::SchedClassifier(program) => program.test_run(options)?,
+            _ => bail!("`{name}` is of a type that this does not know"),
+        };
         out.truncate(result.data_size_out as usize);
         Ok((result.return_value, out))
     }

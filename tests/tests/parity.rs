@@ -1,5 +1,5 @@
-//! The same packets through the engine on the host and the program in the kernel: same bytes, verdict, tables
-//! and counters. Whatever the host tests prove of the engine then holds for the kernel.
+//! The same packets through the engine on the host and the programs in the kernel, at XDP and at tc: same bytes,
+//! verdict, tables and counters. Whatever the host tests prove of the engine then holds for the kernel.
 
 #[path = "parity/ipv6.rs"]
 mod ipv6;
@@ -9,24 +9,29 @@ use std::net::Ipv4Addr;
 
 use aya::maps::perf::PerfEvent;
 use lb_common::abi::{
-    DropReason, Flow, FlowKey, HeldHead, HopState, NextHop, Notice, Tick, map, program,
+    DropReason, Flow, FlowKey, HeldHead, HopState, NextHop, Notice, PassReason, REASON_SLOTS, Tick,
+    map, program,
 };
 use lb_common::engine::tables::Table;
 use lb_common::engine::{Action, Verdict};
 use lb_common::host::{Frame, HostTables, Kept};
 use lb_common::wire::{Addr4, Addr6};
 use lb_tests::capability::{Capability, have};
-use lb_tests::kernel::{Kernel, xdp};
+use lb_tests::kernel::{Kernel, tc, xdp};
 use lb_tests::packets::{self, End, Flags};
+use lb_tests::packets6;
 use lb_tests::world::{self, REALS, VIP, World};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-/// Both data paths over the same world.
-struct Twins {
+/// The three data paths over the same world.
+struct Triplets {
     world: World,
     host: HostTables,
-    kernel: Kernel,
+    xdp: Kernel,
+    tc: Kernel,
+    /// What tc was not given, by reason: `BPF_PROG_TEST_RUN` refuses buffers that end inside the IPv4 header.
+    refused: Vec<u64>,
 }
 
 fn code(verdict: Verdict) -> u32 {
@@ -35,6 +40,14 @@ fn code(verdict: Verdict) -> u32 {
         Action::Drop => xdp::DROP,
         Action::Bounce => xdp::TX,
         Action::Redirect => xdp::REDIRECT,
+    }
+}
+
+fn tc_code(verdict: Verdict) -> u32 {
+    match verdict.action() {
+        Action::Pass => tc::UNSPEC,
+        Action::Drop => tc::SHOT,
+        Action::Bounce | Action::Redirect => tc::REDIRECT,
     }
 }
 
@@ -48,55 +61,86 @@ fn timeless<A>(entries: Vec<(FlowKey<A>, Flow<A>)>) -> Vec<(FlowKey<A>, Flow<A>)
     entries
 }
 
-impl Twins {
+/// At tc an ICMPv6 error quotes less.
+fn shorter_error(whole: &[u8], short: &[u8]) {
+    let (whole, short) = (packets6::take_error(whole), packets6::take_error(short));
+    assert_eq!((whole.head, whole.from, whole.to), (short.head, short.from, short.to));
+    assert_eq!(short.quote, whole.quote[..96]);
+}
+
+/// The flow tables of one family on host and in a kernel's maps.
+fn same_tables<A: Kept>(host: &HostTables, kernel: &mut Kernel, names: [&str; 2], hook: &str) {
+    for (table, name) in [Table::Flows, Table::HalfOpen].into_iter().zip(names) {
+        let entries = timeless(kernel.entries::<A>(name).expect("readable"));
+        assert_eq!(timeless(host.entries_of(table)), entries, "{name} at {hook}");
+    }
+}
+
+impl Triplets {
     fn new(flows: u32) -> Self {
         let world = World::new(flows);
-        let kernel = Kernel::load(&world).expect("the object loads");
-        Self { host: world.on_host(), world, kernel }
+        let load = || Kernel::load(&world).expect("the object loads");
+        let (host, refused) = (world.on_host(), vec![0; REASON_SLOTS as usize]);
+        Self { host, xdp: load(), tc: load(), refused, world }
     }
 
-    /// One packet through both; the bytes it became.
+    /// One packet through all; what XDP said, and the bytes it became.
     fn send(&mut self, frame: &[u8]) -> (u32, Vec<u8>) {
         let mut copy = Frame::new(frame.to_vec());
         let verdict = self.host.run(&mut copy, world::IFINDEX);
-        let (kernel_verdict, kernel_bytes) =
-            self.kernel.run(program::XDP, frame).expect("test run");
-        assert_eq!(code(verdict), kernel_verdict, "verdict of {frame:02x?}: host says {verdict:?}");
-        assert_eq!(copy.bytes, kernel_bytes, "bytes after {verdict:?}");
-        (kernel_verdict, kernel_bytes)
+        let (said, bytes) = self.xdp.run(program::XDP, frame).expect("test run");
+        assert_eq!(code(verdict), said, "verdict of {frame:02x?}: host says {verdict:?}");
+        assert_eq!(copy.bytes, bytes, "bytes after {verdict:?}");
+        if frame.len() < IPV4_END && frame[12..14] == [8, 0]
+            || frame.len() < packets6::PAYLOAD && frame[12..14] == [0x86, 0xdd]
+        {
+            self.refused[verdict.slot() as usize] += 1;
+            return (said, bytes);
+        }
+        let (at_tc, bytes_at_tc) = self.tc.run(program::TC, frame).expect("test run");
+        assert_eq!(tc_code(verdict), at_tc, "tc on {frame:02x?}: host says {verdict:?}");
+        if bytes_at_tc.len() < copy.bytes.len() && verdict.slot() != 0 {
+            shorter_error(&copy.bytes, &bytes_at_tc);
+        } else {
+            assert_eq!(copy.bytes, bytes_at_tc, "bytes at tc after {verdict:?}");
+        }
+        (said, bytes)
     }
 
     /// Nothing has happened yet.
     fn reset(&mut self) {
-        self.kernel.reset(&self.world).expect("writable");
+        self.xdp.reset(&self.world).expect("writable");
+        self.tc.reset(&self.world).expect("writable");
+        self.refused.fill(0);
         self.host = self.world.on_host();
     }
 
-    fn compare_tables<A: Kept>(&mut self, names: [&str; 2]) {
-        for (table, name) in [Table::Flows, Table::HalfOpen].into_iter().zip(names) {
-            let kernel = timeless(self.kernel.entries::<A>(name).expect("readable"));
-            assert_eq!(timeless(self.host.entries_of(table)), kernel, "{name}");
-        }
-    }
-
-    /// Tables and counters of both.
+    /// Tables and counters of all.
     fn compare(&mut self) {
-        self.compare_tables::<Addr4>([map::FLOWS4, map::HALF_OPEN4]);
-        self.compare_tables::<Addr6>([map::FLOWS6, map::HALF_OPEN6]);
-        assert_eq!(self.host.reasons(), self.kernel.reasons().expect("readable"), "reasons");
-        for (id, _) in &self.world.reals {
-            assert_eq!(self.host.counters(*id), self.kernel.counters(*id).expect("readable"));
-            let (active, inactive, half_open) = self.host.load_of(*id);
-            let kernel = self.kernel.load_of(*id).expect("readable");
-            assert_eq!(
-                (active, inactive, u32::try_from(half_open).expect("never below 0")),
-                kernel,
-                "load of {id:?}"
-            );
+        for (hook, kernel) in [("xdp", &mut self.xdp), ("tc", &mut self.tc)] {
+            same_tables::<Addr4>(&self.host, kernel, [map::FLOWS4, map::HALF_OPEN4], hook);
+            same_tables::<Addr6>(&self.host, kernel, [map::FLOWS6, map::HALF_OPEN6], hook);
+            let mut reasons = kernel.reasons().expect("readable");
+            if hook == "tc" {
+                reasons.iter_mut().zip(&self.refused).for_each(|(count, more)| *count += more);
+            }
+            assert_eq!(self.host.reasons(), reasons, "reasons at {hook}");
+            for (id, _) in &self.world.reals {
+                let counters = kernel.counters(*id).expect("readable");
+                assert_eq!(self.host.counters(*id), counters, "{id:?} at {hook}");
+                let (active, inactive, half_open) = self.host.load_of(*id);
+                assert_eq!(
+                    (active, inactive, u32::try_from(half_open).expect("never below 0")),
+                    kernel.load_of(*id).expect("readable"),
+                    "load of {id:?} at {hook}"
+                );
+            }
         }
     }
 }
 
+/// Where an IPv4 header without options ends.
+const IPV4_END: usize = 34;
 /// Where the IPv4 protocol number lies in a frame.
 const PROTOCOL: usize = 23;
 const ICMP: u8 = 1;
@@ -108,12 +152,12 @@ fn a_connection_of_every_service_is_the_same_on_host_and_in_kernel() {
     if !have(&[Capability::Bpf]) {
         return;
     }
-    let mut twins = Twins::new(64);
+    let mut triplets = Triplets::new(64);
     let services =
         [world::NAT, world::FULL_NAT, world::WLC, world::STICKY, world::SH, world::EMPTY];
     for (client_port, service) in (40_000..).zip(services.into_iter().cycle().take(24)) {
         let (client, vip) = ((CLIENT, client_port), (VIP, service));
-        let (verdict, request) = twins.send(&packets::tcp(client, vip, Flags::SYN, b""));
+        let (verdict, request) = triplets.send(&packets::tcp(client, vip, Flags::SYN, b""));
         if service == world::EMPTY {
             assert_eq!(verdict, xdp::REDIRECT, "the refusal leaves");
             continue;
@@ -121,16 +165,16 @@ fn a_connection_of_every_service_is_the_same_on_host_and_in_kernel() {
         let at_real = packets::take(&request);
         assert!(REALS.contains(&at_real.to), "{at_real:?}");
         for flags in [Flags::SYN_ACK, Flags::ACK] {
-            let (_, reply) = twins.send(&packets::tcp(at_real.to, at_real.from, flags, b""));
+            let (_, reply) = triplets.send(&packets::tcp(at_real.to, at_real.from, flags, b""));
             let at_client = packets::take(&reply);
             assert_eq!((at_client.from, at_client.to), (vip, client));
-            twins.send(&packets::tcp(client, vip, Flags::ACK, b"hello"));
+            triplets.send(&packets::tcp(client, vip, Flags::ACK, b"hello"));
         }
-        twins.send(&packets::tcp(client, vip, Flags::FIN_ACK, b""));
-        twins.send(&packets::tcp(at_real.to, at_real.from, Flags::FIN_ACK, b""));
-        twins.send(&packets::tcp(client, vip, Flags::SYN, b""));
+        triplets.send(&packets::tcp(client, vip, Flags::FIN_ACK, b""));
+        triplets.send(&packets::tcp(at_real.to, at_real.from, Flags::FIN_ACK, b""));
+        triplets.send(&packets::tcp(client, vip, Flags::SYN, b""));
     }
-    twins.compare();
+    triplets.compare();
 }
 
 #[derive(Clone, Debug)]
@@ -276,18 +320,18 @@ fn any_sequence_of_packets_is_the_same_on_host_and_in_kernel() {
     }
     let mut runner =
         TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });
-    let twins = RefCell::new(Twins::new(8));
+    let triplets = RefCell::new(Triplets::new(8));
     let sequences = prop::collection::vec(any_packet(), 10..120);
     runner
         .run(&sequences, |sequence| {
-            let mut twins = twins.borrow_mut();
-            twins.reset();
+            let mut triplets = triplets.borrow_mut();
+            triplets.reset();
             let mut last: std::collections::HashMap<_, Last> = std::collections::HashMap::new();
             for packet in sequence {
                 let last =
                     last.entry((packet.client, packet.client_port, packet.service)).or_default();
                 let frame = packet.frame(last);
-                let (verdict, bytes) = twins.send(&frame);
+                let (verdict, bytes) = triplets.send(&frame);
                 prop_assert_ne!(verdict, xdp::ABORTED);
                 if verdict == xdp::DROP || verdict == xdp::PASS {
                     prop_assert_eq!(&frame, &bytes, "untouched");
@@ -308,7 +352,7 @@ fn any_sequence_of_packets_is_the_same_on_host_and_in_kernel() {
                 }
                 last.left = bytes;
             }
-            twins.compare();
+            triplets.compare();
             Ok(())
         })
         .expect("both agree");
@@ -320,38 +364,74 @@ fn a_frame_without_a_neighbour_is_handed_over_whole() {
     if !have(&[Capability::Bpf]) {
         return;
     }
-    let mut twins = Twins::new(8);
+    let mut triplets = Triplets::new(8);
     let (client, vip) = ((CLIENT, 40_000), (VIP, world::NAT));
     let frame = packets::tcp(client, vip, Flags::SYN, b"");
-    let hops = twins.world.hops.clone();
+    let hops = triplets.world.hops.clone();
     for (real, hop) in &hops {
         let unresolved = NextHop { state: HopState::Unresolved as u8, ..*hop };
-        twins.host.set_hop(real.hop(), unresolved);
-        twins.kernel.set_hop(real.hop(), unresolved).expect("writable");
+        triplets.host.set_hop(real.hop(), unresolved);
+        triplets.xdp.set_hop(real.hop(), unresolved).expect("writable");
+        triplets.tc.set_hop(real.hop(), unresolved).expect("writable");
     }
-    twins.send(&frame);
-    twins.compare();
-    assert_eq!(twins.host.reason(DropReason::NoNeighbour.slot()), 1, "nobody listens");
+    triplets.send(&frame);
+    triplets.compare();
+    assert_eq!(triplets.host.reason(DropReason::NoNeighbour.slot()), 1, "nobody listens");
 
-    let mut buffers = twins.kernel.take_held().expect("buffers");
+    let mut at_xdp = triplets.xdp.take_held().expect("buffers");
+    let mut at_tc = triplets.tc.take_held().expect("buffers");
     let mut copy = Frame { may_wait: true, ..Frame::new(frame.clone()) };
-    let waits = twins.host.run(&mut copy, world::IFINDEX);
+    let waits = triplets.host.run(&mut copy, world::IFINDEX);
     assert_eq!(waits.slot(), Notice::Held.slot());
-    let (verdict, left) = twins.kernel.run(program::XDP, &frame).expect("test run");
+    let (verdict, left) = triplets.xdp.run(program::XDP, &frame).expect("test run");
     assert_eq!((verdict, &left), (xdp::DROP, &frame));
-    twins.compare();
-    let mut samples = Vec::new();
-    for buffer in &mut buffers {
-        buffer.for_each(|event| {
-            if let PerfEvent::Sample { head, tail } = event {
-                samples.push([head, tail].concat());
-            }
-        });
+    let (verdict, left) = triplets.tc.run(program::TC, &frame).expect("test run");
+    assert_eq!((verdict, &left), (tc::SHOT, &frame));
+    triplets.compare();
+    for buffers in [&mut at_xdp, &mut at_tc] {
+        let mut samples = Vec::new();
+        for buffer in buffers {
+            buffer.for_each(|event| {
+                if let PerfEvent::Sample { head, tail } = event {
+                    samples.push([head, tail].concat());
+                }
+            });
+        }
+        let [sample] = &samples[..] else { panic!("{} samples", samples.len()) };
+        let (head, bytes) = sample.split_at(size_of::<HeldHead>());
+        assert_eq!(Some(bytemuck::pod_read_unaligned::<HeldHead>(head)), copy.held.get());
+        assert_eq!(bytes[..frame.len()], frame);
     }
-    let [sample] = &samples[..] else { panic!("{} samples", samples.len()) };
-    let (head, bytes) = sample.split_at(size_of::<HeldHead>());
-    assert_eq!(Some(bytemuck::pod_read_unaligned::<HeldHead>(head)), copy.held.get());
-    assert_eq!(bytes[..frame.len()], frame);
+}
+
+// P-52, P-77: what counts is the largest packet that the kernel makes of it.
+#[test]
+fn a_frame_of_many_segments_is_measured_by_one() {
+    if !have(&[Capability::Bpf]) {
+        return;
+    }
+    let mut triplets = Triplets::new(8);
+    let (client, vip) = ((CLIENT, 40_000), (VIP, world::NAT));
+    triplets.send(&packets::tcp(client, vip, Flags::SYN, b""));
+    let many = packets::tcp(client, vip, Flags::ACK, &[b'x'; 2_920]);
+    let mut both = |frame: &[u8], segment: u16| {
+        let mut copy = Frame { segment, ..Frame::new(frame.to_vec()) };
+        let verdict = triplets.host.run(&mut copy, world::IFINDEX);
+        let (said, bytes) =
+            triplets.tc.run_segments(program::TC, frame, segment).expect("test run");
+        assert_eq!((tc_code(verdict), &copy.bytes), (said, &bytes), "segments of {segment}");
+        verdict.slot()
+    };
+    // 1,500 bytes with both headers; then one more; then as one packet.
+    assert_eq!(both(&many, 1_460), 0);
+    assert_eq!(both(&many, 1_461), DropReason::MtuExceeded.slot());
+    assert_eq!(both(&many, 0), DropReason::MtuExceeded.slot());
+    // Longer than the header can say: the kernel writes 0 there.
+    let mut big = many.clone();
+    big[16..18].copy_from_slice(&[0, 0]);
+    packets::refresh_ip_checksum(&mut big);
+    assert_eq!(both(&big, 1_460), 0);
+    assert_eq!(both(&big, 0), PassReason::BadIpv4.slot());
 }
 
 // C-48, C-50: expiry by the program settles the counters of both directions.

@@ -119,6 +119,8 @@ pub mod map {
     pub const DEVICES: &str = "DEVICES";
     /// [`program::Next`](super::program::Next) → program: what an XDP program goes on with. `PROG_ARRAY`.
     pub const XDP_NEXT: &str = "XDP_NEXT";
+    /// The same of tc's: the kernel keeps programs of one type together.
+    pub const TC_NEXT: &str = "TC_NEXT";
 }
 
 /// Names of the programs in the object.
@@ -128,6 +130,10 @@ pub mod program {
     /// IPv6 frames: [`XDP`] goes on with it by XDP_NEXT. A program of its own, so that its stack and the verifier's work
     /// are its own too.
     pub const XDP6: &str = "xlb_xdp6";
+    /// As [`XDP`] for tc's ingress.
+    pub const TC: &str = "xlb_tc";
+    /// As [`XDP6`] for [`TC`], by TC_NEXT.
+    pub const TC6: &str = "xlb_tc6";
     /// Removes expired flows; never attached, run by the daemon with keys as its packet.
     pub const EXPIRE: &str = "xlb_expire";
     /// The same of IPv6.
@@ -138,16 +144,16 @@ pub mod program {
     /// Constant in the object, set at load: how far jiffies are shifted right to make a [`Tick`](super::Tick).
     pub const TICK_SHIFT: &str = "TICK_SHIFT";
 
-    /// Indices of XDP_NEXT.
+    /// Indices of XDP_NEXT and TC_NEXT.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     #[repr(u32)]
     pub enum Next {
-        /// [`XDP6`].
+        /// [`XDP6`], [`TC6`].
         Ipv6 = 0,
     }
 
     impl Next {
-        /// Entries of XDP_NEXT.
+        /// Entries of each.
         pub const COUNT: u32 = 1;
     }
 }

@@ -65,6 +65,6 @@ pub fn follow<A: Family, P: PacketBytes, T: Flows<A>>(
     }
     scratch.refused()?;
     let (rewrite, seen) = (&first.rewrite, &scratch.seen);
-    let hop = rewrite::way(tables, rewrite.hop, seen.ttl, seen.length)?;
+    let hop = rewrite::way(tables, rewrite.hop, seen)?;
     Ok(rewrite::depart(packet, tables, rewrite, hop, seen))
 }

@@ -20,9 +20,10 @@ use crate::wire::checksum::{self, Delta};
 use crate::wire::icmp::IcmpError;
 use crate::wire::{Addr4, Port};
 
-/// Where TCP's and UDP's checksum fields lie.
-const TCP_CHECK: usize = 16;
-const UDP_CHECK: usize = 6;
+/// Where TCP's checksum field lies in its header.
+pub const TCP_CHECK: usize = 16;
+/// The same of UDP.
+pub const UDP_CHECK: usize = 6;
 
 /// The quoted packet, as far as it says what flow it is of.
 #[repr(C)]
@@ -64,7 +65,7 @@ fn translate<A: Family, P: PacketBytes, T: Flows<A>>(
     scratch.refused()?;
     prove(packet, scratch)?;
     let seen = &scratch.seen;
-    let hop = rewrite::way(tables, scratch.quote.rewrite.hop, seen.ttl, seen.length)?;
+    let hop = rewrite::way(tables, scratch.quote.rewrite.hop, seen)?;
     send(packet, tables, hop, scratch).ok_or(Verdict::drop(DropReason::TruncatedRewrite))
 }
 

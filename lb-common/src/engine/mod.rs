@@ -27,7 +27,7 @@ pub mod sum;
 pub mod tables;
 pub mod tcp_state;
 
-use crate::abi::{DropReason, HeldHead, Notice, PassReason};
+use crate::abi::{DropReason, FlowRewrite, HeldHead, Notice, PassReason};
 use crate::wire::eth::Ethernet;
 
 pub use family::Family;
@@ -71,10 +71,33 @@ pub trait PacketBytes {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Puts `bytes` more in front of the frame; the old start is then at `bytes`. `false`: no room, nothing done.
-    fn grow_front(&mut self, bytes: usize) -> bool;
-    /// Cuts the frame to `len` bytes. `false`: not possible, nothing done.
-    fn truncate(&mut self, len: usize) -> bool;
+    /// Bytes of data in each of the packets that leave, where the frame is several of one flow in one (GSO); 0: it is
+    /// one packet. Only a shell that runs behind the kernel's GRO sees such frames.
+    #[inline(always)]
+    fn segment(&self) -> u16 {
+        0
+    }
+    /// New ports in the transport header at `l4`, a constant unless `FAR`, and a checksum there that fits them and the new
+    /// addresses; the addresses themselves are not written. `false`: the frame ends before. A method for the shell of a
+    /// stack that carries checksums half-made.
+    #[inline(always)]
+    fn forward_transport<A: Family, const FAR: bool>(
+        &mut self,
+        rewrite: &FlowRewrite<A>,
+        l4: usize,
+        is_tcp: bool,
+    ) -> bool {
+        rewrite::transport_in_place::<A, Self, FAR>(self, rewrite, l4, is_tcp).is_some()
+    }
+    /// Most bytes of a packet that an error can quote.
+    #[inline(always)]
+    fn quotable(&self) -> usize {
+        usize::MAX
+    }
+    /// Puts `front` bytes between the Ethernet and the IP header and cuts the frame behind the first `quoted` bytes of the
+    /// IP packet, whose transport header started at `l4`; what is in front of the old IP header is undefined then.
+    /// `false`: no room, and all of the frame is.
+    fn make_quotation(&mut self, front: usize, quoted: usize, l4: usize) -> bool;
     /// Whether the daemon gave it back: it runs on a thread of the daemon's, not where frames arrive.
     fn is_given_back(&self) -> bool {
         false
@@ -237,7 +260,7 @@ pub fn walk<A: Family, P: PacketBytes, T: Flows<A>>(packet: &mut P, tables: &T) 
     let now = tables.now();
     if let Some(entry) = tables.flow(&seen.key)
         && tcp_state::is_quiet(entry.state(), seen.tcp)
-        && let Ok(hop) = rewrite::way(tables, entry.rewrite().hop, seen.ttl, seen.length)
+        && let Ok(hop) = rewrite::way(tables, entry.rewrite().hop, &seen)
     {
         entry.touch(now);
         return rewrite::send(packet, tables, entry.rewrite(), hop, &seen);

@@ -25,8 +25,10 @@ pub const UDP: u8 = Ipv4::UDP;
 pub struct Seen<A = Addr4> {
     /// The tuple as it arrived.
     pub key: FlowKey<A>,
-    /// Bytes of the IP packet, padding not counted.
+    /// Bytes of the IP packet, padding not counted; one that is longer than its header can say (BIG TCP) counts as 65,535.
     pub length: u16,
+    /// Bytes of the largest IP packet that it leaves as: less than `length` where it is several in one.
+    pub largest: u16,
     /// Time to live or hop limit as it arrived.
     pub ttl: u8,
     /// TCP's flags as far as they are of a state, none with UDP; and the marks of [`fragment`].
@@ -106,6 +108,31 @@ pub(super) fn transport<A: Family, P: PacketBytes, const FAR: bool>(
     Err(Verdict::pass(if first { PassReason::TinyFragment } else { bad }))
 }
 
+/// Bytes of the IP packet, which says `length`. Frames of several packets that are too long for the field have 0 there
+/// (`iph_set_totlen` in include/linux/ip.h, `ip6_tso_features` and the jumbo option's end in include/net/ipv6.h).
+#[inline(always)]
+pub(super) fn total_length<P: PacketBytes>(packet: &P, length: u16, none: u16) -> u16 {
+    if length == none && packet.segment() != 0 {
+        return (packet.len() - IP).min(usize::from(u16::MAX)) as u16;
+    }
+    length
+}
+
+/// Bytes of the largest IP packet that the kernel will make of a frame of `length` bytes whose transport header is at
+/// `l4`, if nothing stands between it and the IP header.
+#[inline(always)]
+pub(super) fn largest<P: PacketBytes>(packet: &P, l4: usize, proto: u8, length: u16) -> u16 {
+    let data = packet.segment();
+    if data == 0 {
+        return length;
+    }
+    let transport = match proto {
+        TCP => packet.at::<Tcp>(l4).map_or(Tcp::LEN, Tcp::header_length),
+        _ => Udp::LEN,
+    };
+    length.min(data.saturating_add((l4 - IP + transport) as u16))
+}
+
 /// Completes what is known of a packet whose transport header is behind options or extension headers.
 #[inline(always)]
 pub(super) fn behind_options<A: Family, P: PacketBytes>(
@@ -126,6 +153,7 @@ pub(super) fn behind_options<A: Family, P: PacketBytes>(
     seen.key.sport = transport.sport;
     seen.key.dport = transport.dport;
     seen.key.proto = proto;
+    seen.largest = largest(packet, A::L4, proto, seen.length);
     seen.tcp = TcpFlags(transport.tcp);
     Ok(())
 }

@@ -12,7 +12,6 @@
 use core::hint::black_box;
 
 use super::family::Complaint;
-use super::parse::IP;
 use super::slow::Scratch;
 use super::{Egress, Family, PacketBytes, Tables, Verdict, hold};
 use crate::abi::{Budget, DropReason, FlowFlags, Iface, NextHop, Notice};
@@ -79,13 +78,12 @@ fn complain<A: Family, P: PacketBytes, T: Tables>(
     let eth = packet.at::<Ethernet>(0)?;
     let (sender, ours) = (eth.src(), eth.dst());
     let front = A::HEADER + IcmpError::LEN;
-    if from.is_unspecified() || !tables.take(Budget::Icmp, scratch.now) || !packet.grow_front(front)
+    let quoted = A::quotes(&scratch.seen, scratch.place.l4()).min(packet.quotable());
+    if from.is_unspecified()
+        || !tables.take(Budget::Icmp, scratch.now)
+        // From here on the old frame is gone, whatever happens.
+        || !packet.make_quotation(front, quoted, scratch.place.l4())
     {
-        return None;
-    }
-    // From here on the old frame is gone, whatever happens.
-    let quoted = A::quotes(&scratch.seen, scratch.place.l4());
-    if !packet.truncate(IP + front + quoted) {
         return None;
     }
     let message = IcmpError::LEN + quoted;

@@ -2,24 +2,28 @@
 
 use super::{Egress, Family, PacketBytes, Seen, Step, Tables, Verdict};
 use crate::abi::{DropReason, FlowKey, FlowRewrite, HopId, HopState, NextHop};
-use crate::wire::checksum::Delta;
+use crate::wire::checksum::{self, Delta};
 use crate::wire::eth::Ethernet;
 use crate::wire::tcp::Tcp;
 use crate::wire::udp::Udp;
 
 /// The next hop of a flow, if the packet can take it.
 #[inline(always)]
-pub fn way<T: Tables>(tables: &T, id: HopId, ttl: u8, length: u16) -> Step<&NextHop> {
+pub fn way<'t, A: Family, T: Tables>(
+    tables: &'t T,
+    id: HopId,
+    seen: &Seen<A>,
+) -> Step<&'t NextHop> {
     let hop = tables.hop(id).ok_or(Verdict::drop(DropReason::BadMapValue))?;
     if hop.state != HopState::Valid as u8 {
         let gone = hop.state == HopState::Gone as u8;
         let reason = if gone { DropReason::RealGone } else { DropReason::NoNeighbour };
         return Err(Verdict::drop(reason));
     }
-    if ttl <= 1 {
+    if seen.ttl <= 1 {
         return Err(Verdict::drop(DropReason::TtlExpired));
     }
-    if length > hop.mtu {
+    if seen.largest > hop.mtu {
         return Err(Verdict::drop(DropReason::MtuExceeded));
     }
     Ok(hop)
@@ -35,13 +39,8 @@ pub fn send<A: Family, P: PacketBytes, T: Tables>(
     hop: &NextHop,
     seen: &Seen<A>,
 ) -> Verdict {
-    let cut = Verdict::drop(DropReason::TruncatedRewrite);
-    if seen.is_tcp() {
-        let Some(tcp) = packet.at_mut::<Tcp>(A::L4) else { return cut };
-        tcp.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
-    } else {
-        let Some(udp) = packet.at_mut::<Udp>(A::L4) else { return cut };
-        udp.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
+    if !packet.forward_transport::<A, false>(rewrite, A::L4, seen.is_tcp()) {
+        return Verdict::drop(DropReason::TruncatedRewrite);
     }
     depart(packet, tables, rewrite, hop, seen)
 }
@@ -56,15 +55,28 @@ pub fn send_far<A: Family, P: PacketBytes, T: Tables>(
     seen: &Seen<A>,
     l4: usize,
 ) -> Verdict {
-    let cut = Verdict::drop(DropReason::TruncatedRewrite);
-    if seen.is_tcp() {
-        let Some(tcp) = packet.far_mut::<Tcp>(l4) else { return cut };
-        tcp.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
-    } else {
-        let Some(udp) = packet.far_mut::<Udp>(l4) else { return cut };
-        udp.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
+    if !packet.forward_transport::<A, true>(rewrite, l4, seen.is_tcp()) {
+        return Verdict::drop(DropReason::TruncatedRewrite);
     }
     depart(packet, tables, rewrite, hop, seen)
+}
+
+/// Ports and transport checksum where the checksum in the frame is whole.
+#[inline(always)]
+pub(super) fn transport_in_place<A: Family, P: PacketBytes + ?Sized, const FAR: bool>(
+    packet: &mut P,
+    rewrite: &FlowRewrite<A>,
+    l4: usize,
+    is_tcp: bool,
+) -> Option<()> {
+    if is_tcp {
+        let tcp: &mut Tcp = if FAR { packet.far_mut(l4)? } else { packet.at_mut(l4)? };
+        tcp.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
+    } else {
+        let udp: &mut Udp = if FAR { packet.far_mut(l4)? } else { packet.at_mut(l4)? };
+        udp.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
+    }
+    Some(())
 }
 
 /// The IP header, and the last of it. All there is to do with a packet without a transport header.
@@ -116,5 +128,18 @@ impl<A: Family> FlowRewrite<A> {
         self.l4_delta = transport.finish();
         self.proto = from.proto;
         0
+    }
+
+    /// What the new addresses alone add to a sum: the part of [`l4_delta`](Self::l4_delta) that is of the
+    /// pseudo-header.
+    #[inline(always)]
+    pub fn address_delta(&self) -> u16 {
+        checksum::without(self.ip_delta, A::header_delta(Delta::new()))
+    }
+
+    /// What the new ports alone add to a sum.
+    #[inline(always)]
+    pub fn port_delta(&self) -> u16 {
+        checksum::without(self.l4_delta, self.address_delta())
     }
 }

@@ -42,7 +42,7 @@ impl Blocked {
         seen: &Seen<A>,
     ) -> Step<&'t NextHop> {
         *self = Self { hop, flags, pad: [0; 3] };
-        rewrite::way(tables, hop, seen.ttl, seen.length)
+        rewrite::way(tables, hop, seen)
     }
 }
 

@@ -63,6 +63,12 @@ impl Delta {
     }
 }
 
+/// What is left of a change without a part of it. Nothing left is 0 or 0xffff, which mean the same.
+#[inline(always)]
+pub const fn without(delta: u16, part: u16) -> u16 {
+    fold(delta as u32 + (!part) as u32)
+}
+
 /// The checksum field after a change of `delta`: `~(~check + delta)`.
 #[inline(always)]
 pub const fn update(check: [u8; 2], delta: u16) -> [u8; 2] {

@@ -11,10 +11,11 @@ use super::clock::Clock;
 use super::detach::{Removed, detach};
 use super::error::{LoadError, Notice};
 use super::held::Holding;
+use super::link::TcHook;
 use super::lock::InstanceLock;
 use super::maps::Maps;
 use super::pins::Pins;
-use super::preflight::{self, InterfaceFacts, Mode};
+use super::preflight::{self, InterfaceFacts};
 use super::read::Reader;
 use super::reaper::{Expire, Reaper};
 use super::table::{TableError, possible_cpus};
@@ -46,7 +47,7 @@ pub struct BpfDataplane {
     maps: Maps,
     clock: Clock,
     expire: Expire,
-    mode: Mode,
+    hook: TcHook,
     attached: Vec<Attachment>,
     notices: Vec<Notice>,
     /// Programs of earlier daemons that this one replaced: the kernel tells nobody that a link has another program
@@ -62,7 +63,7 @@ impl BpfDataplane {
     pub(super) fn new(
         pins: Pins,
         tables: (Maps, Clock, Expire),
-        (mode, attached): (Mode, Vec<Attachment>),
+        (hook, attached): (TcHook, Vec<Attachment>),
         notices: Vec<Notice>,
         lock: InstanceLock,
     ) -> Self {
@@ -74,7 +75,7 @@ impl BpfDataplane {
             maps,
             clock,
             expire,
-            mode,
+            hook,
             attached,
             notices,
             replaced,
@@ -112,12 +113,16 @@ impl BpfDataplane {
         }
         let mut ours = attached_programs(self.pins.root());
         ours.extend(&self.replaced);
-        let wanted = preflight::interfaces(&present, there, self.mode, |id| ours.contains(&id))?;
+        // The mode was settled at the start.
+        let Some(mode) = self.attached.first().map(|link| link.mode) else {
+            return Ok(Vec::new());
+        };
+        let wanted = preflight::interfaces(&present, there, mode.into(), |id| ours.contains(&id))?;
         for facts in &wanted {
             self.maps.put_interface(facts)?;
         }
         let mut notices = Vec::new();
-        for now in attach::attach_pinned(&self.pins, &wanted, self.mode, &mut notices)? {
+        for now in attach::attach_pinned(&self.pins, self.hook, &wanted, mode, &mut notices)? {
             if let Some(link) =
                 self.attached.iter_mut().find(|link| link.interface == now.interface)
             {

@@ -1,11 +1,12 @@
 //! Frames that wait for a neighbour: taken from the program, and sent through it again.
 //!
-//! A frame that is given back runs through the loaded program by `BPF_PROG_TEST_RUN` (kernel 5.15 and later run it as
-//! if it came in by a given interface) and what the program makes of it leaves by a packet socket, past the host's own
-//! netfilter as all that xlb forwards.
+//! A frame that is given back runs through the loaded program that it came from, at XDP or at tc, by
+//! `BPF_PROG_TEST_RUN` (kernel 5.15 and later run it as if it came in by a given interface) and what the program makes
+//! of it leaves by a packet socket, past the host's own netfilter as all that xlb forwards. XDP's would not do for
+//! both: a run as if by an interface needs queues that are set up for XDP there (`xdp_rxq_info_is_reg`).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use aya::Ebpf;
@@ -19,14 +20,11 @@ use lb_common::wire::{Addr4, Addr6};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::sys;
+use super::attach::{AttachedMode, Program};
+use super::{half_made, sys, test_run};
 
 /// Pages of one CPU's buffer: 40 frames of full size, or some hundred SYNs.
 const PAGES: usize = 16;
-/// `enum xdp_action`.
-const XDP_PASS: u32 = 2;
-const XDP_TX: u32 = 3;
-const XDP_REDIRECT: u32 = 4;
 
 /// A frame that the program handed over, untouched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,29 +101,39 @@ impl HeldFrames {
     }
 }
 
-/// Opens the buffers of all CPUs that are there now. Those that come later hold nothing.
-fn open_buffers(ebpf: &mut Ebpf) -> Result<Vec<HeldBuffer>, HeldError> {
-    let held = ebpf.take_map(map::HELD).ok_or(HeldError::Missing)?;
-    let mut held = PerfEventArray::try_from(held)?;
-    let cpus = aya::util::online_cpus().map_err(|(_, error)| HeldError::Cpus(error))?;
-    let open = |cpu| Ok(HeldBuffer(held.open(cpu, Some(PAGES))?));
-    cpus.into_iter().map(open).collect()
+/// What takes frames, before it is known which program gives them.
+pub(super) struct Takers {
+    buffers: Vec<HeldBuffer>,
+    socket: OwnedFd,
+}
+
+impl Takers {
+    /// Opens the buffers of all CPUs that are there now. Those that come later hold nothing.
+    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, HeldError> {
+        let socket = sys::packet_socket().map_err(HeldError::Socket)?;
+        let held = ebpf.take_map(map::HELD).ok_or(HeldError::Missing)?;
+        let mut held = PerfEventArray::try_from(held)?;
+        let cpus = aya::util::online_cpus().map_err(|(_, error)| HeldError::Cpus(error))?;
+        let open = |cpu| Ok(HeldBuffer(held.open(cpu, Some(PAGES))?));
+        let buffers = cpus.into_iter().map(open).collect::<Result<_, HeldError>>()?;
+        Ok(Self { buffers, socket })
+    }
+
+    /// Frames go back through the program that hands them over.
+    pub(super) fn for_frames_of(self, program: &Program) -> Result<Holding, HeldError> {
+        let sender = Sender {
+            program: Arc::new(program.fd.try_clone().map_err(HeldError::Program)?),
+            at_tc: program.mode == AttachedMode::Tc,
+            socket: Arc::new(self.socket),
+        };
+        Ok(Holding { buffers: self.buffers, sender })
+    }
 }
 
 /// Both ends of the holding.
 pub struct Holding {
     pub buffers: Vec<HeldBuffer>,
     pub sender: Sender,
-}
-
-impl Holding {
-    /// Begins to take what `program`, of the same object, hands over.
-    pub(super) fn begin(ebpf: &mut Ebpf, program: BorrowedFd<'_>) -> Result<Self, HeldError> {
-        let socket = sys::packet_socket().map_err(HeldError::Socket)?;
-        let program = program.try_clone_to_owned().map_err(HeldError::Program)?;
-        let sender = Sender { program: Arc::new(program), socket: Arc::new(socket) };
-        Ok(Self { buffers: open_buffers(ebpf)?, sender })
-    }
 }
 
 /// What became of a frame that was given back.
@@ -143,6 +151,7 @@ pub enum Onward {
 #[derive(Clone)]
 pub struct Sender {
     program: Arc<OwnedFd>,
+    at_tc: bool,
     socket: Arc<OwnedFd>,
 }
 
@@ -155,18 +164,61 @@ impl Sender {
         last: bool,
         leads_to: impl FnOnce(Addr6) -> Option<u32>,
     ) -> io::Result<Onward> {
-        let metadata = if last { LAST_TRY } else { GIVEN_BACK };
+        let mark = if last { LAST_TRY } else { GIVEN_BACK };
         let came_in = frame.head.ifindex;
-        let metadata = metadata.to_ne_bytes();
-        let run = sys::run_frame(self.program.as_fd(), &metadata, &frame.bytes, came_in)?;
-        let ifindex = match run.returned {
-            XDP_TX => came_in,
-            XDP_REDIRECT => destination(&run.frame).and_then(leads_to).unwrap_or(came_in),
-            XDP_PASS => return Ok(Onward::Homeless),
-            _ => return Ok(Onward::Ended),
+        let (fate, bytes) = if self.at_tc {
+            self.through_tc(frame, mark)?
+        } else {
+            let metadata = mark.to_ne_bytes();
+            let run = test_run::run_frame(self.program.as_fd(), &metadata, &frame.bytes, came_in)?;
+            (Fate::of_xdp(run.returned), run.frame)
         };
-        sys::send_frame(self.socket.as_fd(), ifindex, &run.frame)?;
+        let ifindex = match fate {
+            Fate::Back => came_in,
+            Fate::Leaves => destination(&bytes).and_then(leads_to).unwrap_or(came_in),
+            Fate::Passed => return Ok(Onward::Homeless),
+            Fate::Ended => return Ok(Onward::Ended),
+        };
+        sys::send_frame(self.socket.as_fd(), ifindex, &bytes)?;
         Ok(Onward::Sent { ifindex })
+    }
+
+    fn through_tc(&self, frame: &HeldFrame, mark: u32) -> io::Result<(Fate, Vec<u8>)> {
+        let mut bytes = frame.bytes.clone();
+        half_made::finish(&mut bytes);
+        let run = test_run::run_skb(self.program.as_fd(), mark, &bytes, frame.head.ifindex)?;
+        Ok((Fate::of_tc(run.returned), run.frame))
+    }
+}
+
+/// What a program says shall become of a frame.
+enum Fate {
+    Passed,
+    Ended,
+    /// By the interface it came in by.
+    Back,
+    /// By the interface behind its new destination.
+    Leaves,
+}
+
+impl Fate {
+    /// `enum xdp_action`.
+    fn of_xdp(returned: u32) -> Self {
+        match returned {
+            2 => Self::Passed,
+            3 => Self::Back,
+            4 => Self::Leaves,
+            _ => Self::Ended,
+        }
+    }
+
+    /// `TC_ACT_*` of `include/uapi/linux/pkt_cls.h`: unspecified, and redirect.
+    fn of_tc(returned: u32) -> Self {
+        match returned.cast_signed() {
+            -1 => Self::Passed,
+            7 => Self::Leaves,
+            _ => Self::Ended,
+        }
     }
 }
 

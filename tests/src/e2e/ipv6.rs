@@ -67,7 +67,7 @@ impl Both {
             |n| (format!("{} {}", real_address(n).ip(), real_address(n).port()), 1, String::new());
         let vip = format!("{} {}", VIP.ip(), VIP.port());
         let reals = vec![real(1), real(2)];
-        let service = Service { protocol, reals, vip, ..Service::new(kind) };
+        let service = Service { vip, protocol, reals, ..Service::new(kind) };
         self.bed.start(&format!("{}{SAMPLE}", service.text()))
     }
 }

@@ -284,11 +284,7 @@ impl PacketBytes for Vanishing {
         self.0.len()
     }
 
-    fn grow_front(&mut self, _bytes: usize) -> bool {
-        false
-    }
-
-    fn truncate(&mut self, _len: usize) -> bool {
+    fn make_quotation(&mut self, _front: usize, _quoted: usize, _l4: usize) -> bool {
         false
     }
 

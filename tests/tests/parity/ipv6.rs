@@ -12,7 +12,7 @@ use lb_tests::world::{self, REALS6, VIP6};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::Twins;
+use crate::Triplets;
 
 const PORTS: [u16; 7] =
     [world::NAT, world::FULL_NAT, world::STICKY, world::SH, world::EMPTY, world::DNS, 9];
@@ -150,17 +150,17 @@ fn any_sequence_of_ipv6_packets_is_the_same_on_host_and_in_kernel() {
     }
     let mut runner =
         TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });
-    let twins = RefCell::new(Twins::new(8));
+    let triplets = RefCell::new(Triplets::new(8));
     let sequences = prop::collection::vec(any_packet(), 10..120);
     runner
         .run(&sequences, |sequence| {
-            let mut twins = twins.borrow_mut();
-            twins.reset();
+            let mut triplets = triplets.borrow_mut();
+            triplets.reset();
             let mut last: HashMap<_, Last> = HashMap::new();
             for packet in sequence {
                 let last = last.entry((packet.client, packet.service)).or_default();
                 let frame = packet.frame(last);
-                let (verdict, bytes) = twins.send(&frame);
+                let (verdict, bytes) = triplets.send(&frame);
                 prop_assert_ne!(verdict, xdp::ABORTED);
                 if verdict == xdp::DROP || verdict == xdp::PASS {
                     prop_assert_eq!(&frame, &bytes, "untouched");
@@ -176,7 +176,7 @@ fn any_sequence_of_ipv6_packets_is_the_same_on_host_and_in_kernel() {
                 }
                 last.left = Some((taken.from.0, bytes));
             }
-            twins.compare();
+            triplets.compare();
             Ok(())
         })
         .expect("both agree");

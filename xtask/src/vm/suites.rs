@@ -18,8 +18,13 @@ const END_TO_END: Suite = ("lb-tests", "e2e", "tests");
 const SUITES: &[Suite] =
     &[("lb-tests", "parity", "tests"), ("xlb", "dataplane", "lb-userspace"), END_TO_END];
 
-/// The data path loaded and attached, connections each way through NAT and full-NAT.
-const SMOKE: &[&str] = &["tcp::nat_two_arm", "tcp::fullnat_two_arm"];
+/// The data path loaded and attached, connections each way through NAT and full-NAT; at XDP, then at tc with offloads on.
+const SMOKE: &[&str] = &[
+    "tcp::nat_two_arm",
+    "tcp::fullnat_two_arm",
+    "offloads::nat_streams",
+    "offloads::fullnat_streams",
+];
 
 /// Not run under emulation. Programs are replaced under load there, and with two emulated processors kernels 6.12 and
 /// 7.3 die with `Oops: int3` in `bpf_dispatcher_xdp_func`, code that the kernel patches while it runs; most likely

@@ -36,7 +36,7 @@ impl Family for Addr4 {
             return Err(Verdict::pass(PassReason::GroupFrame));
         }
         let ip: &Ipv4 = packet.at(IP).ok_or(parse::TRUNCATED)?;
-        let (length, proto) = (ip.total_length(), ip.protocol());
+        let (length, proto) = (parse::total_length(packet, ip.total_length(), 0), ip.protocol());
         if IP + usize::from(length) > packet.len() {
             return Err(Verdict::pass(Self::MALFORMED));
         }
@@ -54,6 +54,7 @@ impl Family for Addr4 {
         Ok(Seen {
             key: FlowKey { src, dst, sport, dport, proto, zone: 0, pad: [0; 2] },
             length,
+            largest: parse::largest(packet, Self::L4, proto, length),
             ttl: ip.ttl(),
             tcp: TcpFlags(tcp),
         })

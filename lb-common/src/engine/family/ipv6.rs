@@ -39,7 +39,9 @@ impl Family for Addr6 {
             return Err(Verdict::pass(PassReason::GroupFrame));
         }
         let ip: &Ipv6 = packet.at(IP).ok_or(parse::TRUNCATED)?;
-        let length = ip.payload_length().saturating_add(Ipv6::LEN as u16);
+        let header = Ipv6::LEN as u16;
+        let length =
+            parse::total_length(packet, ip.payload_length().saturating_add(header), header);
         if ip.version() != 6 || IP + usize::from(length) > packet.len() {
             return Err(Verdict::pass(Self::MALFORMED));
         }
@@ -55,6 +57,7 @@ impl Family for Addr6 {
         Ok(Seen {
             key: FlowKey { src, dst, sport, dport, proto, zone: 0, pad: [0; 2] },
             length,
+            largest: parse::largest(packet, Self::L4, proto, length),
             ttl: ip.hop_limit(),
             tcp: TcpFlags(tcp),
         })

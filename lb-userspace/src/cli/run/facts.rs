@@ -25,6 +25,7 @@ pub(super) fn interface(node: &Node, link: &Link) -> InterfaceFacts {
         up: link.enabled,
         driver: host::driver_name(&link.name).unwrap_or_default(),
         lro: host::lro_enabled(&link.name).unwrap_or(false),
+        tx_checksum: host::tx_checksum_enabled(&link.name).unwrap_or(false),
         xdp_prog_id: link.xdp.map(|program| program.id),
         xdp_generic: link.xdp.is_some_and(|program| program.generic),
     }
