@@ -21,14 +21,15 @@ pub fn new_flow<'t, P: PacketBytes, T: Tables>(
     scratch: &mut Scratch,
 ) -> Step<Option<FlowRef<'t>>> {
     let service = match_service(tables, scratch)?;
-    inspect::first_packet(packet, &scratch.seen)?;
-    if scratch.seen.is_tcp() && !scratch.seen.tcp.opens() {
-        return Err(Verdict::pass(PassReason::NoFlowNotSyn));
-    }
+    // Before anything is held against the packet: what is another machine's to judge is not dropped here.
     let eth: &Ethernet = packet.at(0).ok_or(Verdict::pass(PassReason::Truncated))?;
     let iface = tables.iface(scratch.ifindex).ok_or(Verdict::drop(DropReason::BadMapValue))?;
     if !iface.answers_to(eth.dst()) {
         return Err(Verdict::pass(PassReason::NotOurMac));
+    }
+    inspect::first_packet(packet, &scratch.seen)?;
+    if scratch.seen.is_tcp() && !scratch.seen.tcp.opens() {
+        return Err(Verdict::pass(PassReason::NoFlowNotSyn));
     }
     let config = tables.config().ok_or(Verdict::drop(DropReason::BadMapValue))?;
     // Signed: "below zero" for the moment that another CPU has counted an end before the beginning.

@@ -124,6 +124,10 @@ fn prove<P: PacketBytes>(packet: &P, scratch: &Scratch) -> Step<()> {
     if scratch.seen.key.dst != scratch.quote.key.dst {
         return Err(Verdict::drop(DropReason::IcmpForged));
     }
+    // No route check comes before us that would stop it, and a real server under NAT would see that source.
+    if !scratch.seen.key.src.may_be_a_source() {
+        return Err(Verdict::drop(DropReason::MartianSource));
+    }
     if packet.sum(L4, message).ok_or(too_long)? != 0xffff {
         return Err(Verdict::drop(DropReason::IcmpBadChecksum));
     }

@@ -69,7 +69,9 @@ pub fn headers<P: PacketBytes>(packet: &P) -> Step<Seen> {
     let carries = |least: usize| usize::from(length) >= Ipv4::LEN + least;
     let (sport, dport, flags) = match ip.protocol() {
         // Ports are in the first fragment alone. No flow has such a tuple, and the mark keeps it off the fast path.
-        Ipv4::TCP | Ipv4::UDP if piece == fragment::LATER => (Port::ZERO, Port::ZERO, 0),
+        Ipv4::TCP | Ipv4::UDP if piece == fragment::LATER && carries(1) => {
+            (Port::ZERO, Port::ZERO, 0)
+        }
         Ipv4::TCP if carries(Tcp::LEN) => {
             let tcp: &Tcp = packet.at(L4).ok_or(truncated)?;
             (tcp.src(), tcp.dst(), tcp.flags().0 & TcpFlags::OF_STATE)
@@ -80,7 +82,9 @@ pub fn headers<P: PacketBytes>(packet: &P) -> Step<Seen> {
         }
         // No ports, so no flow has such a tuple. Errors are never fragmented.
         Ipv4::ICMP if carries(IcmpError::LEN) && piece == 0 => (Port::ZERO, Port::ZERO, 0),
-        Ipv4::TCP | Ipv4::UDP if piece != 0 => return Err(Verdict::pass(PassReason::TinyFragment)),
+        Ipv4::TCP | Ipv4::UDP if piece == fragment::FIRST && carries(0) => {
+            return Err(Verdict::pass(PassReason::TinyFragment));
+        }
         Ipv4::ICMP if piece != 0 => return Err(Verdict::pass(PassReason::Fragment)),
         Ipv4::TCP | Ipv4::UDP | Ipv4::ICMP => return Err(Verdict::pass(PassReason::BadIpv4)),
         _ => return Err(Verdict::pass(PassReason::NotTcpUdp)),

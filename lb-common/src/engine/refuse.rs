@@ -76,7 +76,7 @@ fn must_stay_whole<P: PacketBytes>(packet: &P) -> bool {
     packet.at::<Ipv4>(IP).is_some_and(Ipv4::dont_fragment)
 }
 
-/// Turns the frame into the error. `None`: over the limit, nowhere to speak from, or no room.
+/// Turns the frame into the error. `None`: over the limit, nowhere to speak from, no room, or nothing to be answered.
 #[inline(always)]
 fn complain<P: PacketBytes, T: Tables>(
     packet: &mut P,
@@ -87,6 +87,11 @@ fn complain<P: PacketBytes, T: Tables>(
     let iface = tables.iface(scratch.ifindex)?;
     let eth = packet.at::<Ethernet>(0)?;
     let (sender, ours) = (eth.src(), eth.dst());
+    // About a packet whose header is broken nobody is told (RFC 1812, 4.3.2.7): its source may be, too. New flows' were
+    // looked at before, those of known flows were not.
+    if checksum::fold(checksum::sum(packet.at::<[u8; Ipv4::LEN]>(IP)?)) != 0xffff {
+        return None;
+    }
     if complaint.from == Addr4::UNSPECIFIED
         || !tables.take(Budget::Icmp, scratch.now)
         || !packet.grow_front(FRONT)
