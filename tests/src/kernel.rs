@@ -172,6 +172,26 @@ impl Kernel {
         Ok(all)
     }
 
+    /// GAUGES.
+    pub fn gauges(&mut self) -> Result<[u32; Gauge::COUNT as usize]> {
+        let map: Array<_, u32> = self.array(map::GAUGES)?;
+        let mut all = [0; Gauge::COUNT as usize];
+        for (at, value) in (0..).zip(&mut all) {
+            *value = map.get(&at, 0)?;
+        }
+        Ok(all)
+    }
+
+    /// How many templates there are.
+    pub fn templates(&mut self) -> Result<usize> {
+        Ok(self.hash::<StickyKey, Sticky>(map::STICKY4)?.keys().count())
+    }
+
+    /// How many first fragments are remembered.
+    pub fn fragments(&mut self) -> Result<usize> {
+        Ok(self.hash::<FragmentKey, Fragmented>(map::FRAGMENTS4)?.keys().count())
+    }
+
     /// REASONS, summed over the CPUs.
     pub fn reasons(&self) -> Result<Vec<u64>> {
         let map: PerCpuArray<_, u64> =

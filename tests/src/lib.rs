@@ -8,6 +8,8 @@ pub mod chain;
 pub mod conformance;
 /// End to end: client, director and real servers in namespaces, real sockets.
 pub mod e2e;
+/// Packets and all that becomes of them, as committed text.
+pub mod golden;
 /// The committed object, loaded into the kernel and run by BPF_PROG_TEST_RUN.
 pub mod kernel;
 /// Frames by a builder over etherparse, and checksums worked out without xlb's code.
