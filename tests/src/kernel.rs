@@ -12,6 +12,8 @@ use lb_common::abi::{
     program,
 };
 
+use lb_common::engine::{Action, Verdict};
+
 use crate::pins::Pins;
 use crate::world::{IFINDEX, World};
 
@@ -22,6 +24,19 @@ pub mod xdp {
     pub const PASS: u32 = 2;
     pub const TX: u32 = 3;
     pub const REDIRECT: u32 = 4;
+
+    /// The shortest frame that `BPF_PROG_TEST_RUN` takes.
+    pub const SHORTEST: usize = 14;
+
+    /// The number of the engine's verdict.
+    pub const fn code(verdict: super::Verdict) -> u32 {
+        match verdict.action() {
+            super::Action::Pass => PASS,
+            super::Action::Drop => DROP,
+            super::Action::Bounce => TX,
+            super::Action::Redirect => REDIRECT,
+        }
+    }
 }
 
 /// The object that is committed and embedded.
@@ -157,6 +172,11 @@ impl Kernel {
         let mut held = PerfEventArray::try_from(held)?;
         let cpus = aya::util::online_cpus().map_err(|(_, error)| error)?;
         cpus.into_iter().map(|cpu| Ok(held.open(cpu, None)?)).collect()
+    }
+
+    /// Puts an entry into a flow table.
+    pub fn insert_flow(&mut self, name: &str, key: &FlowKey, flow: &Flow) -> Result<()> {
+        Ok(self.hash::<FlowKey, Flow>(name)?.insert(key, flow, 0)?)
     }
 
     /// Changes a next hop.

@@ -8,6 +8,8 @@ pub mod chain;
 pub mod conformance;
 /// End to end: client, director and real servers in namespaces, real sockets.
 pub mod e2e;
+/// Malformed packets by the million, and what must hold after each.
+pub mod fuzz;
 /// Packets and all that becomes of them, as committed text.
 pub mod golden;
 /// The committed object, loaded into the kernel and run by BPF_PROG_TEST_RUN.

@@ -9,7 +9,6 @@ use lb_common::abi::{
     DropReason, Flow, FlowKey, HeldHead, HopState, NextHop, Notice, Tick, map, program,
 };
 use lb_common::engine::tables::Table;
-use lb_common::engine::{Action, Verdict};
 use lb_common::host::{Frame, HostTables};
 use lb_tests::capability::{Capability, have};
 use lb_tests::kernel::{Kernel, xdp};
@@ -23,15 +22,6 @@ struct Twins {
     world: World,
     host: HostTables,
     kernel: Kernel,
-}
-
-fn code(verdict: Verdict) -> u32 {
-    match verdict.action() {
-        Action::Pass => xdp::PASS,
-        Action::Drop => xdp::DROP,
-        Action::Bounce => xdp::TX,
-        Action::Redirect => xdp::REDIRECT,
-    }
 }
 
 /// Entries without their times, which no two runs share.
@@ -57,7 +47,11 @@ impl Twins {
         let verdict = self.host.run(&mut copy, world::IFINDEX);
         let (kernel_verdict, kernel_bytes) =
             self.kernel.run(program::XDP, frame).expect("test run");
-        assert_eq!(code(verdict), kernel_verdict, "verdict of {frame:02x?}: host says {verdict:?}");
+        assert_eq!(
+            xdp::code(verdict),
+            kernel_verdict,
+            "verdict of {frame:02x?}: host says {verdict:?}"
+        );
         assert_eq!(copy.bytes, kernel_bytes, "bytes after {verdict:?}");
         (kernel_verdict, kernel_bytes)
     }

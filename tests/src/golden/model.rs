@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use lb_common::abi::Method;
+use lb_common::abi::{FlowKey, Method};
+use lb_common::wire::Port;
 
 use super::recompute;
 use super::text::{Packet, Scene};
-use crate::packets::CLIENT_MAC;
+use crate::packets::OUR_MAC;
 use crate::world::{INNER_MAC, World, real_mac};
 
 /// Source and destination, addresses and ports, and the protocol.
@@ -22,11 +23,22 @@ struct Tuple {
 }
 
 /// How a packet has to leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Way {
     tuple: Tuple,
     /// Destination and source on the link.
-    macs: [u8; 12],
+    ///
+    /// More than one where a client asked from more than one link: whether that was the same connection again or another
+    /// one, its packets do not say.
+    macs: Vec<[u8; 12]>,
+    /// A SYN that asked for another connection was refused: this one may have ended for it.
+    doubtful: bool,
+}
+
+impl Way {
+    const fn new(tuple: Tuple, macs: Vec<[u8; 12]>) -> Self {
+        Self { tuple, macs, doubtful: false }
+    }
 }
 
 impl Tuple {
@@ -48,6 +60,12 @@ fn tuple(packet: &[u8]) -> Option<Tuple> {
         to: (address(16)?, u16::from_be_bytes([ports[2], ports[3]])),
         proto: packet[9],
     })
+}
+
+/// Destination and source of a frame. Whether we are called by our own address or by a virtual router's is one.
+fn link(to: &[u8], from: &[u8]) -> [u8; 12] {
+    let from = if from.starts_with(&[0, 0, 0x5e, 0, 1]) { &OUR_MAC } else { from };
+    [to, from].concat().try_into().expect("twelve bytes")
 }
 
 /// A scene as the model sees it.
@@ -98,7 +116,7 @@ impl<'w> Model<'w> {
     pub fn forwarded(&mut self, frame: &[u8], left: &[u8]) -> Result<(), String> {
         recompute::forwarded(frame, left)?;
         let (packet, gone) = (&frame[14..], &left[14..]);
-        let macs: [u8; 12] = left[..12].try_into().expect("twelve bytes");
+        let macs = link(&left[..6], &left[6..12]);
         let addresses: [u8; 8] = gone[12..20].try_into().expect("eight bytes");
         let fragment = u16::from_be_bytes([packet[6], packet[7]]);
         let piece: [u8; 11] = [&packet[12..20], &packet[4..6], &packet[9..10]]
@@ -118,25 +136,71 @@ impl<'w> Model<'w> {
         if fragment & 0x2000 != 0 {
             self.pieces.insert(piece, (macs, addresses));
         }
-        let way = Way { tuple: leaves, macs };
-        // A port used again may lead elsewhere.
         let opens = arrived.proto == 6 && packet[33] & 0x17 == 0x02;
+        let sender = link(&frame[6..12], &frame[..6]);
         match self.ways.get(&arrived) {
-            Some(known) if *known == way => return Ok(()),
-            Some(known) if !opens => {
-                return Err(format!("{arrived:?} left as {leaves:?}, before that by {known:?}"));
+            Some(known) if known.tuple == leaves && known.macs.contains(&macs) => {
+                if opens {
+                    self.answers(leaves.back(), arrived.back(), sender);
+                }
+                return Ok(());
             }
-            _ => {}
+            // A port used again may lead elsewhere.
+            Some(known) if opens => {
+                let old = known.tuple.back();
+                if self.ways.get(&old).is_some_and(|back| back.tuple == arrived.back()) {
+                    self.ways.remove(&old);
+                }
+            }
+            None if opens || arrived.proto != 6 => {}
+            known => return Err(format!("{arrived:?} left as {leaves:?}, before that: {known:?}")),
         }
-        self.begins(arrived, way)?;
-        self.ways.insert(arrived, way);
-        let back = [&frame[6..12], &frame[..6]].concat().try_into().expect("twelve bytes");
-        self.ways.insert(leaves.back(), Way { tuple: arrived.back(), macs: back });
+        self.begins(arrived, leaves, macs)?;
+        self.ways.insert(arrived, Way::new(leaves, vec![macs]));
+        self.answers(leaves.back(), arrived.back(), sender);
         Ok(())
     }
 
+    /// Learns how answers leave: they are this flow's now, whosever they were.
+    fn answers(&mut self, arrive: Tuple, leave: Tuple, sender: [u8; 12]) {
+        let fresh = || Way::new(leave, Vec::new());
+        let way = self.ways.entry(arrive).or_insert_with(fresh);
+        if way.tuple != leave {
+            *way = fresh();
+        }
+        if !way.macs.contains(&sender) {
+            way.macs.push(sender);
+        }
+    }
+
+    /// A frame was not forwarded.
+    pub fn refused(&mut self, frame: &[u8]) {
+        let opens = frame.len() >= 54 && frame[23] == 6 && frame[47] & 0x17 == 0x02;
+        let Some(arrived) = frame.get(14..).filter(|_| opens).and_then(tuple) else { return };
+        let Some(known) = self.ways.get_mut(&arrived) else { return };
+        known.doubtful = true;
+        let back = known.tuple.back();
+        if let Some(back) = self.ways.get_mut(&back) {
+            back.doubtful = true;
+        }
+    }
+
+    /// Forgets the flows whose keys are not to be kept: they have ended.
+    pub fn keep(&mut self, mut kept: impl FnMut(&FlowKey) -> bool) {
+        self.ways.retain(|tuple, _| {
+            kept(&FlowKey {
+                src: tuple.from.0.into(),
+                dst: tuple.to.0.into(),
+                sport: Port::new(tuple.from.1),
+                dport: Port::new(tuple.to.1),
+                proto: tuple.proto,
+                ..FlowKey::default()
+            })
+        });
+    }
+
     /// Whether a new flow may lead there.
-    fn begins(&self, arrived: Tuple, Way { tuple: leaves, macs }: Way) -> Result<(), String> {
+    fn begins(&self, arrived: Tuple, leaves: Tuple, macs: [u8; 12]) -> Result<(), String> {
         let wrong = |what: &str| Err(format!("{what}: {arrived:?} became {leaves:?}"));
         let fits = self.world.reals.iter().find(|(_, real)| {
             let key = real.service;
@@ -163,7 +227,7 @@ impl<'w> Model<'w> {
             return wrong("no source of the pool");
         }
         match self.ways.get(&leaves.back()) {
-            Some(other) if other.tuple != arrived.back() && full => {
+            Some(other) if other.tuple != arrived.back() && full && !other.doubtful => {
                 wrong("the source is another flow's")
             }
             _ => Ok(()),
@@ -175,22 +239,23 @@ impl<'w> Model<'w> {
         let (packet, gone) = (&frame[14..], &left[14..]);
         let (quoted, shown) =
             tuple(&packet[28..]).zip(tuple(&gone[28..])).ok_or("an error without ports")?;
-        let known = self.ways.iter().find(|(_, way)| way.tuple == quoted);
-        let Some((arrived, _)) = known else { return Err(format!("no flow has {quoted:?}")) };
-        let (from, to) = (&gone[12..16], &gone[16..20]);
         // The answers to the quoted packet go the same way as the error.
-        let back = self.ways.get(&quoted.back()).ok_or("a flow of one direction")?;
+        let known = self.ways.get(&quoted.back());
+        let Some(back) = known else { return Err(format!("no flow has {quoted:?}")) };
+        let arrived = back.tuple.back();
+        let (from, to) = (&gone[12..16], &gone[16..20]);
         let full = quoted.to != arrived.to && quoted.from != arrived.from;
-        let to_client = back.macs[..6] == CLIENT_MAC;
+        let vip = arrived.to.0.into();
+        let to_client = self.world.services.iter().any(|(key, _)| key.addr == vip);
         let source = if to_client || full {
             back.tuple.from.0.octets()
         } else {
             packet[12..16].try_into().expect("four bytes")
         };
-        let right = shown == *arrived
+        let right = shown == arrived
             && to == arrived.from.0.octets()
             && from == source
-            && left[..12] == back.macs;
+            && back.macs.contains(&link(&left[..6], &left[6..12]));
         if right {
             return Ok(());
         }

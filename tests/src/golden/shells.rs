@@ -111,9 +111,6 @@ impl Xdp {
     }
 }
 
-/// The shortest frame that the kernel runs a program on.
-const SHORTEST: usize = 14;
-
 impl Shell for Xdp {
     fn name(&self) -> &'static str {
         "xdp"
@@ -124,7 +121,7 @@ impl Shell for Xdp {
     }
 
     fn run(&mut self, frame: &[u8]) -> Result<Option<(String, Vec<u8>)>> {
-        if frame.len() < SHORTEST {
+        if frame.len() < xdp::SHORTEST {
             return Ok(None);
         }
         let (code, bytes) = self.kernel.run(program::XDP, frame)?;
