@@ -6,6 +6,8 @@ pub mod capability;
 pub mod chain;
 /// The cases of the configuration language, and keepalived's own opinion of them.
 pub mod conformance;
+/// The same packets through xlb and through the kernel's IPVS.
+pub mod differential;
 /// End to end: client, director and real servers in namespaces, real sockets.
 pub mod e2e;
 /// Malformed packets by the million, and what must hold after each.
