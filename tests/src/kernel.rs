@@ -15,6 +15,8 @@ use lb_common::abi::{
 };
 use lb_common::wire::{Addr4, Addr6, Address};
 
+use lb_common::engine::{Action, Verdict};
+
 use crate::pins::Pins;
 use crate::world::{IFINDEX, World};
 
@@ -25,6 +27,19 @@ pub mod xdp {
     pub const PASS: u32 = 2;
     pub const TX: u32 = 3;
     pub const REDIRECT: u32 = 4;
+
+    /// The shortest frame that `BPF_PROG_TEST_RUN` takes.
+    pub const SHORTEST: usize = 14;
+
+    /// The number of the engine's verdict.
+    pub const fn code(verdict: super::Verdict) -> u32 {
+        match verdict.action() {
+            super::Action::Pass => PASS,
+            super::Action::Drop => DROP,
+            super::Action::Bounce => TX,
+            super::Action::Redirect => REDIRECT,
+        }
+    }
 }
 
 /// tc's verdicts as the kernel numbers them.
@@ -32,6 +47,16 @@ pub mod tc {
     pub const UNSPEC: u32 = u32::MAX;
     pub const SHOT: u32 = 2;
     pub const REDIRECT: u32 = 7;
+
+    /// The shortest frame of this kind that `BPF_PROG_TEST_RUN` takes: it looks at the IP header itself.
+    pub fn shortest(frame: &[u8]) -> usize {
+        match frame.get(12..14) {
+            Some([8, 0]) => 34,
+            Some([0x86, 0xdd]) => 54,
+            // A frame of nothing but its own header is refused.
+            _ => 15,
+        }
+    }
 }
 
 /// `struct __sk_buff` of include/uapi/linux/bpf.h: its size, and where `gso_size` lies.
@@ -213,6 +238,11 @@ impl Kernel {
         cpus.into_iter().map(|cpu| Ok(held.open(cpu, None)?)).collect()
     }
 
+    /// Puts an entry into a flow table.
+    pub fn insert_flow(&mut self, name: &str, key: &FlowKey, flow: &Flow) -> Result<()> {
+        Ok(self.hash::<FlowKey, Flow>(name)?.insert(key, flow, 0)?)
+    }
+
     /// Changes a next hop.
     pub fn set_hop(&mut self, id: HopId, hop: NextHop) -> Result<()> {
         Ok(self.array(map::NEXT_HOPS)?.set(id.0, hop, 0)?)
@@ -224,6 +254,27 @@ impl Kernel {
         let mut all = map.iter().collect::<Result<Vec<_>, _>>()?;
         all.sort_by(|(a, _), (b, _)| bytemuck::bytes_of(a).cmp(bytemuck::bytes_of(b)));
         Ok(all)
+    }
+
+    /// GAUGES.
+    pub fn gauges(&mut self) -> Result<[u32; Gauge::COUNT as usize]> {
+        let map: Array<_, u32> = self.array(map::GAUGES)?;
+        let mut all = [0; Gauge::COUNT as usize];
+        for (at, value) in (0..).zip(&mut all) {
+            *value = map.get(&at, 0)?;
+        }
+        Ok(all)
+    }
+
+    /// How many templates there are.
+    pub fn templates(&mut self) -> Result<usize> {
+        Ok(self.hash::<StickyKey, Sticky>(map::STICKY)?.keys().count())
+    }
+
+    /// How many first fragments are remembered.
+    pub fn fragments(&mut self) -> Result<usize> {
+        Ok(self.hash::<FragmentKey, Fragmented>(map::FRAGMENTS4)?.keys().count()
+            + self.hash::<FragmentKey<Addr6>, Fragmented<Addr6>>(map::FRAGMENTS6)?.keys().count())
     }
 
     /// REASONS, summed over the CPUs.

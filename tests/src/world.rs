@@ -56,6 +56,7 @@ pub const IFINDEX: u32 = 1;
 pub const STICKY_TICKS: u32 = 40;
 
 /// What the daemon would have written.
+#[derive(Clone)]
 pub struct World {
     pub config: Config,
     pub services: Vec<(ServiceKey, Service)>,

@@ -34,15 +34,6 @@ struct Triplets {
     refused: Vec<u64>,
 }
 
-fn code(verdict: Verdict) -> u32 {
-    match verdict.action() {
-        Action::Pass => xdp::PASS,
-        Action::Drop => xdp::DROP,
-        Action::Bounce => xdp::TX,
-        Action::Redirect => xdp::REDIRECT,
-    }
-}
-
 fn tc_code(verdict: Verdict) -> u32 {
     match verdict.action() {
         Action::Pass => tc::UNSPEC,
@@ -89,11 +80,9 @@ impl Triplets {
         let mut copy = Frame::new(frame.to_vec());
         let verdict = self.host.run(&mut copy, world::IFINDEX);
         let (said, bytes) = self.xdp.run(program::XDP, frame).expect("test run");
-        assert_eq!(code(verdict), said, "verdict of {frame:02x?}: host says {verdict:?}");
+        assert_eq!(xdp::code(verdict), said, "verdict of {frame:02x?}: host says {verdict:?}");
         assert_eq!(copy.bytes, bytes, "bytes after {verdict:?}");
-        if frame.len() < IPV4_END && frame[12..14] == [8, 0]
-            || frame.len() < packets6::PAYLOAD && frame[12..14] == [0x86, 0xdd]
-        {
+        if frame.len() < tc::shortest(frame) {
             self.refused[verdict.slot() as usize] += 1;
             return (said, bytes);
         }
@@ -139,8 +128,6 @@ impl Triplets {
     }
 }
 
-/// Where an IPv4 header without options ends.
-const IPV4_END: usize = 34;
 /// Where the IPv4 protocol number lies in a frame.
 const PROTOCOL: usize = 23;
 const ICMP: u8 = 1;

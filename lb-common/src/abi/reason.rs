@@ -97,7 +97,7 @@ reasons! {
     IcmpSmallMtu = 20, "icmp_small_mtu", "ICMP fragmentation needed or packet too big about a flow that asks for packets of less than 576 bytes, or 1,280 with IPv6";
     IcmpTooLong = 21, "icmp_too_long", "an ICMP error of more than 1,500 bytes, or one that is longer than its packet says";
     FragmentOverlap = 22, "fragment_overlap", "a later fragment of a flow's TCP segment that would overwrite its header (RFC 3128)";
-    MartianSource = 23, "martian_source", "a new flow from an address that no host on a network has: 0/8, 127/8, multicast and above (RFC 1812, 5.3.7), with IPv6 ::, ::1, mapped IPv4 and multicast";
+    MartianSource = 23, "martian_source", "a new flow, or an ICMP error about a known one, from an address that no host on a network has: 0/8, 127/8, multicast and above (RFC 1812, 5.3.7), with IPv6 ::, ::1, mapped IPv4 and multicast";
     Land = 24, "land", "a new flow from the virtual address to itself";
     BadIpChecksum = 25, "bad_ip_checksum", "a new flow's first packet whose IPv4 header has a wrong checksum";
     BadTcpHeader = 26, "bad_tcp_header", "a new flow's first segment whose header is shorter than 20 bytes or longer than the packet";
@@ -116,5 +116,5 @@ reasons! {
     Promoted = 1, "promoted", "a half-open flow was promoted to the flow table";
     Repaired = 2, "repaired", "a half-open flow had lost one of its two entries to a flood and got it back";
     Held = 3, "held", "the next hop had no link-layer address yet: the daemon holds the packet until it answers, about three seconds at most";
-    IcmpSuppressed = 4, "icmp_suppressed", "a packet was dropped without the ICMP error that it deserves: over the rate limit, no address to send it from, or no room";
+    IcmpSuppressed = 4, "icmp_suppressed", "a packet was dropped without the ICMP error that it deserves: over the rate limit, no address to send it from, no room, or its own header is broken";
 }

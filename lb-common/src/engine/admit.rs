@@ -20,15 +20,16 @@ pub fn new_flow<'t, A: Family, P: PacketBytes, T: Flows<A>>(
     scratch: &mut Scratch<A>,
 ) -> Step<Option<FlowRef<'t, A>>> {
     let service = match_service(tables, scratch)?;
-    scratch.refused()?;
-    inspect::first_packet(packet, scratch)?;
-    if scratch.seen.is_tcp() && !scratch.seen.tcp.opens() {
-        return Err(Verdict::pass(PassReason::NoFlowNotSyn));
-    }
+    // Before anything is held against the packet: what is another machine's to judge is not dropped here.
     let eth: &Ethernet = packet.at(0).ok_or(Verdict::pass(PassReason::Truncated))?;
     let iface = tables.iface(scratch.ifindex).ok_or(Verdict::drop(DropReason::BadMapValue))?;
     if !iface.answers_to(eth.dst()) {
         return Err(Verdict::pass(PassReason::NotOurMac));
+    }
+    scratch.refused()?;
+    inspect::first_packet(packet, scratch)?;
+    if scratch.seen.is_tcp() && !scratch.seen.tcp.opens() {
+        return Err(Verdict::pass(PassReason::NoFlowNotSyn));
     }
     let config = tables.config().ok_or(Verdict::drop(DropReason::BadMapValue))?;
     // Signed: "below zero" for the moment that another CPU has counted an end before the beginning.

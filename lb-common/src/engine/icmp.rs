@@ -123,6 +123,10 @@ fn prove<A: Family, P: PacketBytes>(packet: &P, scratch: &Scratch<A>) -> Step<()
     if seen.key.dst != quote.key.dst {
         return Err(Verdict::drop(DropReason::IcmpForged));
     }
+    // No route check comes before us that would stop it, and a real server under NAT would see that source.
+    if !seen.key.src.may_be_a_source() {
+        return Err(Verdict::drop(DropReason::MartianSource));
+    }
     let sum = u32::from(packet.sum(place.l4(), message).ok_or(too_long)?);
     if checksum::fold(sum + A::pseudo(&seen.key.src, &seen.key.dst, message)) != 0xffff {
         return Err(Verdict::drop(DropReason::IcmpBadChecksum));

@@ -81,8 +81,14 @@ pub(super) fn transport<A: Family, P: PacketBytes, const FAR: bool>(
     let none = Transport { tcp: piece, ..Transport::default() };
     let (first, later) = (piece & fragment::FIRST != 0, piece & fragment::LATER != 0);
     match proto {
+        // Errors are never fragmented.
+        _ if proto == A::ICMP && (first || later) => {
+            return Err(Verdict::pass(PassReason::Fragment));
+        }
         // Ports are in the first fragment alone. No flow has such a tuple, and the mark keeps it off the fast path.
-        _ if later => return Ok(none),
+        // IPv6's later ones need not say what they are of.
+        TCP | UDP | 0 if later && carries(1) => return Ok(none),
+        TCP | UDP | 0 if later => return Err(Verdict::pass(bad)),
         TCP => {
             if let Some(tcp) = read::<Tcp, P, FAR>(packet, l4)
                 && carries(Tcp::LEN)
@@ -98,14 +104,12 @@ pub(super) fn transport<A: Family, P: PacketBytes, const FAR: bool>(
                 return Ok(Transport { sport: udp.src(), dport: udp.dst(), tcp: piece });
             }
         }
-        // Errors are never fragmented.
-        _ if proto == A::ICMP && first => return Err(Verdict::pass(PassReason::Fragment)),
         // No ports, so no flow has such a tuple.
         _ if proto == A::ICMP && carries(IcmpError::LEN) => return Ok(none),
         _ if proto == A::ICMP => {}
         _ => return Err(Verdict::pass(PassReason::NotTcpUdp)),
     }
-    Err(Verdict::pass(if first { PassReason::TinyFragment } else { bad }))
+    Err(Verdict::pass(if first && carries(0) { PassReason::TinyFragment } else { bad }))
 }
 
 /// Bytes of the IP packet, which says `length`. Frames of several packets that are too long for the field have 0 there

@@ -63,7 +63,7 @@ fn find_speaker<A: Family>(iface: &Iface, scratch: &mut Scratch<A>) {
     }
 }
 
-/// Turns the frame into the error. `None`: over the limit, nowhere to speak from, or no room.
+/// Turns the frame into the error. `None`: over the limit, nowhere to speak from, no room, or nothing to be answered.
 #[inline(always)]
 fn complain<A: Family, P: PacketBytes, T: Tables>(
     packet: &mut P,
@@ -72,6 +72,11 @@ fn complain<A: Family, P: PacketBytes, T: Tables>(
     complaint: &Complaint,
 ) -> Option<Egress> {
     let iface = tables.iface(scratch.ifindex)?;
+    // About a packet whose header is broken nobody is told (RFC 1812, 4.3.2.7): its source may be, too. New flows' were
+    // looked at before, those of known flows were not.
+    if !A::is_intact(packet, scratch.place.l4())? {
+        return None;
+    }
     find_speaker(iface, scratch);
     // Read again wherever it is needed: in the kernel program the stack has no room for it.
     let from = black_box(&scratch.speaker);

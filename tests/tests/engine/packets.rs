@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use lb_common::abi::{PassReason, RealId};
+use lb_common::abi::{DropReason, PassReason, RealId};
+use lb_common::engine::Verdict;
 use lb_common::wire::Port;
 use lb_tests::packets::{self, End, Flags};
 use lb_tests::world::{self, LOCAL, REALS, VIP};
@@ -295,6 +296,23 @@ fn what_is_not_for_a_virtual_server_is_left_untouched() {
         assert_eq!(sent.bytes, frame, "{what}");
         right.raise(reason.name());
     }
+    assert_eq!(Counts::of(&bed), right);
+}
+
+// P-32: whose header is broken may not even have sent it (RFC 1812, 4.3.2.7).
+#[test]
+fn nobody_is_told_of_a_packet_whose_header_is_broken() {
+    let bed = Bed::new(64);
+    let conn = bed.establish((CLIENT, 40_000), world::NAT);
+    let mut last_hop = packets::with_ttl(conn.up(Flags::ACK, b""), 1);
+    assert_eq!(bed.send(&last_hop).bytes.len(), 70, "answered");
+    last_hop[25] ^= 1;
+    let mut right = Counts::of(&bed);
+    let sent = bed.send(&last_hop);
+    assert_eq!(sent.verdict, Verdict::drop(DropReason::TtlExpired));
+    assert_eq!(sent.bytes, last_hop, "untouched");
+    right.raise("ttl_expired");
+    right.raise("icmp_suppressed");
     assert_eq!(Counts::of(&bed), right);
 }
 
