@@ -11,9 +11,10 @@ use crate::abi::{
     HopId, Iface, LastHopKey, Load, NextHop, Notice, REASON_SLOTS, Real, RealCounters, RealId,
     Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick, limits,
 };
+use crate::engine::parse::IP;
 use crate::engine::tables::{InsertError, LoadChange, Table};
-use crate::engine::{PacketBytes, Scratch, Tables, Verdict, walk};
-use crate::wire::{Addr4, Wire};
+use crate::engine::{Flows, PacketBytes, Scratch, Tables, Verdict, is_ipv6, walk};
+use crate::wire::{Addr4, Addr6, Address, Wire};
 
 /// A frame in a vector, with room in front as XDP has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Frame {
     pub bytes: Vec<u8>,
     /// The interface it came in by.
     pub ifindex: u32,
+    /// Bytes of data in each of the packets it is made of; 0: it is one packet.
+    pub segment: u16,
     /// Whether somebody takes it when it is handed over.
     pub may_wait: bool,
     /// With what it was handed over.
@@ -56,14 +59,15 @@ impl PacketBytes for Frame {
         self.bytes.len()
     }
 
-    fn grow_front(&mut self, bytes: usize) -> bool {
-        self.bytes.splice(0..0, std::iter::repeat_n(0, bytes));
-        true
+    fn segment(&self) -> u16 {
+        self.segment
     }
 
-    fn truncate(&mut self, len: usize) -> bool {
-        let fits = len <= self.bytes.len();
-        self.bytes.truncate(len);
+    fn make_quotation(&mut self, front: usize, quoted: usize, _l4: usize) -> bool {
+        self.bytes.splice(0..0, std::iter::repeat_n(0, front));
+        let length = IP + front + quoted;
+        let fits = length <= self.bytes.len();
+        self.bytes.truncate(length);
         fits
     }
 
@@ -77,17 +81,22 @@ impl PacketBytes for Frame {
 
 /// A flow table. Entries are boxed and never freed, so that a reference outlives a removal as it does in a map.
 #[derive(Default)]
-struct FlowTable {
-    index: HashMap<FlowKey, *mut Flow>,
-    order: VecDeque<FlowKey>,
+struct FlowTable<A> {
+    index: HashMap<FlowKey<A>, *mut Flow<A>>,
+    order: VecDeque<FlowKey<A>>,
     /// Owns every entry ever made.
-    #[expect(clippy::vec_box, reason = "entries must not move when the vector grows")]
-    store: Vec<Box<Flow>>,
+    #[allow(clippy::vec_box, reason = "entries must not move when the vector grows")]
+    store: Vec<Box<Flow<A>>>,
     capacity: usize,
 }
 
-impl FlowTable {
-    fn insert(&mut self, key: &FlowKey, flow: &Flow, evicts: bool) -> Result<(), InsertError> {
+impl<A: Address> FlowTable<A> {
+    fn insert(
+        &mut self,
+        key: &FlowKey<A>,
+        flow: &Flow<A>,
+        evicts: bool,
+    ) -> Result<(), InsertError> {
         if self.index.contains_key(key) {
             return Err(InsertError::Exists);
         }
@@ -109,22 +118,70 @@ impl FlowTable {
     }
 }
 
+/// The maps of one family.
+#[derive(Default)]
+pub struct OfFamily<A> {
+    scratch: RefCell<Scratch<A>>,
+    flows: RefCell<FlowTable<A>>,
+    half_open: RefCell<FlowTable<A>>,
+    fragments: RefCell<HashMap<FragmentKey<A>, Box<Fragmented<A>>>>,
+}
+
+impl<A: Address> OfFamily<A> {
+    fn new(entries: usize) -> Self {
+        let mut maps = Self::default();
+        maps.flows.get_mut().capacity = entries;
+        maps.half_open.get_mut().capacity = 131_072;
+        maps
+    }
+
+    fn table(&self, table: Table) -> &RefCell<FlowTable<A>> {
+        match table {
+            Table::Flows => &self.flows,
+            Table::HalfOpen => &self.half_open,
+        }
+    }
+
+    fn find(&self, table: Table, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        let entry = self.table(table).borrow().index.get(key).copied()?;
+        // SAFETY: entries are never freed while the tables live.
+        unsafe { FlowRef::from_raw(entry) }
+    }
+}
+
+/// A family whose maps are here.
+pub trait Kept: Address {
+    /// Which they are.
+    fn maps(tables: &HostTables) -> &OfFamily<Self>;
+}
+
+impl Kept for Addr4 {
+    fn maps(tables: &HostTables) -> &OfFamily<Self> {
+        &tables.ipv4
+    }
+}
+
+impl Kept for Addr6 {
+    fn maps(tables: &HostTables) -> &OfFamily<Self> {
+        &tables.ipv6
+    }
+}
+
 /// All maps of xlb.
 pub struct HostTables {
     now: Cell<Tick>,
-    scratch: RefCell<Scratch>,
-    flows: RefCell<FlowTable>,
-    half_open: RefCell<FlowTable>,
+    ipv4: OfFamily<Addr4>,
+    ipv6: OfFamily<Addr6>,
     /// The element of CONFIG.
     pub config: Config,
-    /// SERVICES4.
+    /// SERVICES.
     pub services: HashMap<ServiceKey, Service>,
     /// SLOTS.
     pub slots: Vec<RealId>,
     /// REALS.
     pub reals: BTreeMap<RealId, Real>,
-    /// LOCALS4.
-    pub locals: Vec<Addr4>,
+    /// LOCALS.
+    pub locals: Vec<Addr6>,
     /// PORTS.
     pub ports: Vec<u16>,
     /// IFACES.
@@ -132,7 +189,6 @@ pub struct HostTables {
     hops: RefCell<BTreeMap<HopId, Box<NextHop>>>,
     last_hops: RefCell<HashMap<LastHopKey, HopId>>,
     sticky: RefCell<HashMap<StickyKey, Sticky>>,
-    fragments: RefCell<HashMap<FragmentKey, Box<Fragmented>>>,
     loads: RefCell<BTreeMap<RealId, (Load, i64)>>,
     cursors: RefCell<HashMap<ServiceId, u32>>,
     gauges: RefCell<[u32; Gauge::COUNT as usize]>,
@@ -148,9 +204,8 @@ impl HostTables {
         let entries = 2 * flows as usize;
         Self {
             now: Cell::new(Tick(1_000)),
-            scratch: RefCell::default(),
-            flows: RefCell::new(FlowTable { capacity: entries, ..FlowTable::default() }),
-            half_open: RefCell::new(FlowTable { capacity: 131_072, ..FlowTable::default() }),
+            ipv4: OfFamily::new(entries),
+            ipv6: OfFamily::new(entries),
             config: Config { flow_limit: flows, ..Config::default() },
             services: HashMap::new(),
             slots: Vec::new(),
@@ -161,7 +216,6 @@ impl HostTables {
             hops: RefCell::default(),
             last_hops: RefCell::default(),
             sticky: RefCell::default(),
-            fragments: RefCell::default(),
             loads: RefCell::default(),
             cursors: RefCell::default(),
             gauges: RefCell::default(),
@@ -175,7 +229,11 @@ impl HostTables {
     /// One packet through the engine, counted as the shells count.
     pub fn run(&self, frame: &mut Frame, ifindex: u32) -> Verdict {
         frame.ifindex = ifindex;
-        let verdict = walk(frame, self);
+        let verdict = if is_ipv6(frame) {
+            walk::<Addr6, _, _>(frame, self)
+        } else {
+            walk::<Addr4, _, _>(frame, self)
+        };
         if verdict.slot() != 0 {
             self.reasons.borrow_mut()[verdict.slot() as usize] += 1;
         }
@@ -197,16 +255,18 @@ impl HostTables {
         self.hops.borrow_mut().insert(id, Box::new(hop));
     }
 
-    /// A copy of a table, in the order of keys.
+    /// A copy of a table of IPv4, in the order of keys.
     pub fn entries(&self, table: Table) -> Vec<(FlowKey, Flow)> {
-        let table = match table {
-            Table::Flows => self.flows.borrow(),
-            Table::HalfOpen => self.half_open.borrow(),
-        };
+        self.entries_of(table)
+    }
+
+    /// A copy of a table, in the order of keys.
+    pub fn entries_of<A: Kept>(&self, table: Table) -> Vec<(FlowKey<A>, Flow<A>)> {
+        let table = A::maps(self).table(table).borrow();
         // SAFETY: entries live as long as the table.
         let mut all: Vec<_> =
             table.index.iter().map(|(key, entry)| (*key, unsafe { **entry })).collect();
-        all.sort_by_key(|(key, _)| bytemuck::cast::<FlowKey, [u8; 16]>(*key));
+        all.sort_by(|(a, _), (b, _)| bytemuck::bytes_of(a).cmp(bytemuck::bytes_of(b)));
         all
     }
 
@@ -238,67 +298,22 @@ impl HostTables {
 
     /// How many first fragments are remembered.
     pub fn fragments(&self) -> usize {
-        self.fragments.borrow().len()
+        self.ipv4.fragments.borrow().len() + self.ipv6.fragments.borrow().len()
     }
 
     /// How many templates there are.
     pub fn templates(&self) -> usize {
         self.sticky.borrow().len()
     }
-
-    fn table(&self, table: Table) -> &RefCell<FlowTable> {
-        match table {
-            Table::Flows => &self.flows,
-            Table::HalfOpen => &self.half_open,
-        }
-    }
-
-    fn find(&self, table: Table, key: &FlowKey) -> Option<FlowRef<'_>> {
-        let entry = self.table(table).borrow().index.get(key).copied()?;
-        // SAFETY: entries are never freed while the tables live.
-        unsafe { FlowRef::from_raw(entry) }
-    }
 }
 
 impl Tables for HostTables {
-    fn with_scratch<R>(
-        &self,
-        _given_back: bool,
-        work: impl FnOnce(&mut Scratch) -> R,
-    ) -> Option<R> {
-        Some(work(&mut self.scratch.borrow_mut()))
-    }
-
     fn now(&self) -> Tick {
         self.now.get()
     }
 
     fn config(&self) -> Option<&Config> {
         Some(&self.config)
-    }
-
-    fn flow(&self, key: &FlowKey) -> Option<FlowRef<'_>> {
-        self.find(Table::Flows, key)
-    }
-
-    fn half_open(&self, key: &FlowKey) -> Option<FlowRef<'_>> {
-        self.find(Table::HalfOpen, key)
-    }
-
-    fn insert(&self, table: Table, key: &FlowKey, flow: &Flow) -> Result<(), InsertError> {
-        self.table(table).borrow_mut().insert(key, flow, table == Table::HalfOpen)
-    }
-
-    fn remove(&self, table: Table, key: &FlowKey) -> bool {
-        self.table(table).borrow_mut().index.remove(key).is_some()
-    }
-
-    fn swap_state(&self, entry: &FlowRef<'_>, from: u32, to: ConnState) -> bool {
-        let same = entry.state() == from;
-        if same {
-            entry.set_state(to);
-        }
-        same
     }
 
     fn service(&self, key: &ServiceKey) -> Option<&Service> {
@@ -344,18 +359,6 @@ impl Tables for HostTables {
         true
     }
 
-    fn fragment(&self, key: &FragmentKey) -> Option<&Fragmented> {
-        let fragments = self.fragments.borrow();
-        let first: *const Fragmented = &raw const **fragments.get(key)?;
-        // SAFETY: boxed, and replaced only by the single thread that also holds the reference; the engine does not keep
-        // one across `put_fragment`.
-        Some(unsafe { &*first })
-    }
-
-    fn put_fragment(&self, key: &FragmentKey, first: &Fragmented) {
-        self.fragments.borrow_mut().insert(*key, Box::new(*first));
-    }
-
     fn hop(&self, id: HopId) -> Option<&NextHop> {
         if id.0 >= limits::HOPS {
             return None;
@@ -385,8 +388,8 @@ impl Tables for HostTables {
         self.ifaces.get(&ifindex)
     }
 
-    fn local(&self, index: u32) -> Option<Addr4> {
-        self.locals.get(index as usize).copied()
+    fn local(&self, index: u32) -> Option<&Addr6> {
+        self.locals.get(index as usize)
     }
 
     fn port(&self, index: u32) -> Option<u16> {
@@ -425,5 +428,51 @@ impl Tables for HostTables {
         let left = budget.get();
         budget.set(left.saturating_sub(1));
         left > 0
+    }
+}
+
+impl<A: Kept> Flows<A> for HostTables {
+    fn with_scratch<R>(
+        &self,
+        _given_back: bool,
+        work: impl FnOnce(&mut Scratch<A>) -> R,
+    ) -> Option<R> {
+        Some(work(&mut A::maps(self).scratch.borrow_mut()))
+    }
+
+    fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        A::maps(self).find(Table::Flows, key)
+    }
+
+    fn half_open(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        A::maps(self).find(Table::HalfOpen, key)
+    }
+
+    fn insert(&self, table: Table, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError> {
+        A::maps(self).table(table).borrow_mut().insert(key, flow, table == Table::HalfOpen)
+    }
+
+    fn remove(&self, table: Table, key: &FlowKey<A>) -> bool {
+        A::maps(self).table(table).borrow_mut().index.remove(key).is_some()
+    }
+
+    fn swap_state(&self, entry: &FlowRef<'_, A>, from: u32, to: ConnState) -> bool {
+        let same = entry.state() == from;
+        if same {
+            entry.set_state(to);
+        }
+        same
+    }
+
+    fn fragment(&self, key: &FragmentKey<A>) -> Option<&Fragmented<A>> {
+        let fragments = A::maps(self).fragments.borrow();
+        let first: *const Fragmented<A> = &raw const **fragments.get(key)?;
+        // SAFETY: boxed, and replaced only by the single thread that also holds the reference; the engine does not keep
+        // one across `put_fragment`.
+        Some(unsafe { &*first })
+    }
+
+    fn put_fragment(&self, key: &FragmentKey<A>, first: &Fragmented<A>) {
+        A::maps(self).fragments.borrow_mut().insert(*key, Box::new(*first));
     }
 }

@@ -1,24 +1,33 @@
 //! All maps of xlb: names, kinds and sizes in one place. What they hold is in `lb_common::abi::map`.
 //!
-//! Sizes of the flow tables and of STICKY4 are defaults; the daemon sets them at load.
+//! Sizes of the flow tables and of STICKY are defaults; the daemon sets them at load.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray, PerfEventArray};
+use aya_ebpf::maps::{
+    Array, DevMapHash, HashMap, LruHashMap, PerCpuArray, PerfEventArray, ProgramArray,
+};
+use lb_common::abi::program::Next;
 use lb_common::abi::{
     Budget, Config, Flow, FlowKey, FragmentKey, Fragmented, Gauge, HeldHead, Iface, LastHopKey,
     Load, NextHop, REASON_SLOTS, Real, RealCounters, Retired, Service, ServiceKey, Spent, Sticky,
     StickyKey, limits,
 };
 use lb_common::engine::Scratch;
-use lb_common::wire::Addr4;
+use lb_common::wire::Addr6;
 
 #[map]
 pub static FLOWS4: HashMap<FlowKey, Flow> = HashMap::pinned(2 * 1_048_576, 0);
 #[map]
 pub static HALF_OPEN4: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(131_072, 0);
+/// Allocated as it fills: whoever has no IPv6 should not pay for a second table of that size.
 #[map]
-pub static SERVICES4: HashMap<ServiceKey, Service> = HashMap::pinned(limits::SERVICES, 0);
+pub static FLOWS6: HashMap<FlowKey<Addr6>, Flow<Addr6>> =
+    HashMap::pinned(2 * 1_048_576, BPF_F_NO_PREALLOC);
+#[map]
+pub static HALF_OPEN6: LruHashMap<FlowKey<Addr6>, Flow<Addr6>> = LruHashMap::pinned(131_072, 0);
+#[map]
+pub static SERVICES: HashMap<ServiceKey, Service> = HashMap::pinned(limits::SERVICES, 0);
 #[map]
 pub static SLOTS: Array<u32> = Array::pinned(limits::SLOTS, 0);
 #[map]
@@ -34,13 +43,16 @@ pub static NEXT_HOPS: Array<NextHop> = Array::pinned(limits::HOPS, 0);
 #[map]
 pub static LAST_HOPS: HashMap<LastHopKey, u32> = HashMap::pinned(limits::HOPS - limits::REALS, 0);
 #[map]
-pub static STICKY4: HashMap<StickyKey, Sticky> = HashMap::pinned(131_072, 0);
+pub static STICKY: HashMap<StickyKey, Sticky> = HashMap::pinned(131_072, 0);
 #[map]
-pub static LOCALS4: Array<Addr4> = Array::pinned(limits::LOCALS, 0);
+pub static LOCALS: Array<Addr6> = Array::pinned(limits::LOCALS, 0);
 #[map]
 pub static PORTS: Array<u32> = Array::pinned(limits::PORTS, 0);
 #[map]
 pub static FRAGMENTS4: LruHashMap<FragmentKey, Fragmented> =
+    LruHashMap::pinned(limits::FRAGMENTS, 0);
+#[map]
+pub static FRAGMENTS6: LruHashMap<FragmentKey<Addr6>, Fragmented<Addr6>> =
     LruHashMap::pinned(limits::FRAGMENTS, 0);
 #[map]
 pub static CONFIG: Array<Config> = Array::pinned(1, 0);
@@ -54,7 +66,9 @@ pub static HELD: PerfEventArray<HeldHead> = PerfEventArray::new(0);
 /// Room for the slow path: of frames that arrive, and of those that the daemon gives back. Not pinned, of no meaning
 /// between packets.
 #[map]
-pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+pub static SCRATCH4: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+#[map]
+pub static SCRATCH6: PerCpuArray<Scratch<Addr6>> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 pub static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_SLOTS, 0);
 #[map]
@@ -66,3 +80,7 @@ pub static COUNT_RETIRED: HashMap<ServiceKey, Retired> =
 pub static IFACES: HashMap<u32, Iface> = HashMap::pinned(limits::IFACES, 0);
 #[map]
 pub static DEVICES: DevMapHash = DevMapHash::pinned(limits::IFACES, 0);
+#[map]
+pub static XDP_NEXT: ProgramArray = ProgramArray::pinned(Next::COUNT, 0);
+#[map]
+pub static TC_NEXT: ProgramArray = ProgramArray::pinned(Next::COUNT, 0);

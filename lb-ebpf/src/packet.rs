@@ -1,21 +1,25 @@
 //! An XDP frame as the engine's `PacketBytes`.
 
+use core::hint::black_box;
+
 use aya_ebpf::bindings::{BPF_F_CURRENT_CPU, xdp_md};
 use aya_ebpf::helpers::generated::{
     bpf_perf_event_output, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
 };
 use aya_ebpf::programs::XdpContext;
 use lb_common::abi::{GIVEN_BACK, HeldHead, LAST_TRY};
+use lb_common::engine::family::place::Place;
+use lb_common::engine::family::{ipv4, ipv6};
+use lb_common::engine::parse::IP;
 use lb_common::engine::{PacketBytes, sum};
 use lb_common::wire::Wire;
 
 use crate::maps;
+use crate::window::Window;
 
-/// The frame between `data` and `data_end`, read from the context once: its pointers change only where the
-/// frame is resized, and then they are read again.
+/// The frame of a run, whole in its window.
 pub struct Frame {
-    start: usize,
-    end: usize,
+    bytes: Window,
     /// By value: a reference to it would cost two words of the stack where this costs one.
     ctx: XdpContext,
 }
@@ -24,13 +28,18 @@ impl Frame {
     /// The frame of this run.
     #[inline(always)]
     pub fn new(ctx: XdpContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end(), ctx }
+        Self { bytes: Window::new(ctx.data(), ctx.data_end()), ctx }
+    }
+
+    /// What the kernel handed to the program.
+    #[inline(always)]
+    pub fn context(&self) -> &XdpContext {
+        &self.ctx
     }
 
     #[inline(always)]
     fn reload(&mut self) {
-        self.start = self.ctx.data();
-        self.end = self.ctx.data_end();
+        self.bytes = Window::new(self.ctx.data(), self.ctx.data_end());
     }
 
     /// What the daemon wrote in front of the frame; 0 where nobody did.
@@ -42,26 +51,6 @@ impl Frame {
         }
         // SAFETY: the four bytes lie between `data_meta` and `data`; metadata is a multiple of four bytes long.
         unsafe { *(metadata as *const u32) }
-    }
-}
-
-/// Offsets in a frame: what the verifier must know before it lets one be added to a packet's pointer.
-const FAR: usize = 0x7fff;
-
-impl Frame {
-    /// The start of `size` bytes at an offset that is only known when the program runs.
-    ///
-    /// The sum is hidden from the optimiser: it would compare it with `end - size`, and arithmetic on the end of a
-    /// packet is refused.
-    #[inline(always)]
-    fn somewhere(&self, off: usize, size: usize) -> Option<usize> {
-        if off > FAR {
-            return None;
-        }
-        // Said once more in a way that survives the optimiser and the stack.
-        let off = core::hint::black_box(off) & FAR;
-        let from = core::hint::black_box(self.start + off);
-        (from + size <= self.end).then_some(from)
     }
 }
 
@@ -77,7 +66,31 @@ pub extern "C" fn sum_bytes(ctx: *mut xdp_md, from: u32, len: u32) -> u32 {
     sum::of(&frame, (from & 0x7ff) as usize, len as usize).map_or(NO_SUM, u32::from)
 }
 
+/// Where the transport header of an IPv4 packet with options is. Global for the same reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ipv4_place(ctx: *mut xdp_md) -> u64 {
+    ipv4::behind_options(&Frame::new(XdpContext::new(ctx))).0
+}
+
+/// The same of an IPv6 packet with extension headers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ipv6_place(ctx: *mut xdp_md) -> u64 {
+    ipv6::behind_extensions(&Frame::new(XdpContext::new(ctx))).0
+}
+
 impl PacketBytes for Frame {
+    #[inline(always)]
+    fn ipv4_place(&self) -> Place {
+        Place(ipv4_place(self.ctx.ctx))
+    }
+
+    #[inline(always)]
+    fn ipv6_place(&self) -> Place {
+        Place(ipv6_place(self.ctx.ctx))
+    }
+
     #[inline(always)]
     fn sum(&self, from: usize, len: usize) -> Option<u16> {
         let sum = sum_bytes(self.ctx.ctx, from as u32, len as u32);
@@ -86,34 +99,22 @@ impl PacketBytes for Frame {
 
     #[inline(always)]
     fn far<T: Wire>(&self, off: usize) -> Option<&T> {
-        // SAFETY: as in `at`.
-        self.somewhere(off, size_of::<T>()).map(|from| unsafe { &*(from as *const T) })
+        self.bytes.far(off)
     }
 
     #[inline(always)]
     fn far_mut<T: Wire>(&mut self, off: usize) -> Option<&mut T> {
-        // SAFETY: as in `at_mut`.
-        self.somewhere(off, size_of::<T>()).map(|from| unsafe { &mut *(from as *mut T) })
+        self.bytes.far_mut(off)
     }
 
     #[inline(always)]
     fn at<T: Wire>(&self, off: usize) -> Option<&T> {
-        let from = self.start + off;
-        if from + size_of::<T>() > self.end {
-            return None;
-        }
-        // SAFETY: `off + size_of::<T>()` lies before `data_end`; `Wire` has alignment 1 and no bad patterns.
-        Some(unsafe { &*(from as *const T) })
+        self.bytes.at(off)
     }
 
     #[inline(always)]
     fn at_mut<T: Wire>(&mut self, off: usize) -> Option<&mut T> {
-        let from = self.start + off;
-        if from + size_of::<T>() > self.end {
-            return None;
-        }
-        // SAFETY: as in `at`; the frame is this run's alone.
-        Some(unsafe { &mut *(from as *mut T) })
+        self.bytes.at_mut(off)
     }
 
     #[inline(always)]
@@ -122,24 +123,24 @@ impl PacketBytes for Frame {
         unsafe { (*self.ctx.ctx).ingress_ifindex }
     }
 
+    /// The end is read once more, where the compiler cannot see that it is the same: else it concludes from "the packet is
+    /// no longer than the frame" that a look at the frame is needless, which the verifier does not.
     #[inline(always)]
     fn len(&self) -> usize {
-        self.end - self.start
+        // SAFETY: the context is valid for the whole run of the program.
+        let end = unsafe { (&raw const (*self.ctx.ctx).data_end).read_volatile() };
+        end as usize - self.bytes.start()
     }
 
     #[inline(always)]
-    fn grow_front(&mut self, bytes: usize) -> bool {
+    fn make_quotation(&mut self, front: usize, quoted: usize, _l4: usize) -> bool {
         // SAFETY: the context is valid; the packet pointers are read again below.
-        let done = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(bytes as i32)) } == 0;
+        let grown = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(front as i32)) } == 0;
         self.reload();
-        done
-    }
-
-    #[inline(always)]
-    fn truncate(&mut self, len: usize) -> bool {
-        let surplus = self.len() as i32 - len as i32;
-        // SAFETY: as in `grow_front`.
-        let done = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -surplus) } == 0;
+        // Hidden: else the two pointers and the length are added up in whatever order, and not all are allowed.
+        let surplus = black_box(self.len()) as i32 - (IP + front + quoted) as i32;
+        // SAFETY: as above.
+        let done = grown && unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -surplus) } == 0;
         self.reload();
         done
     }

@@ -3,14 +3,15 @@
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_jiffies64;
+use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray};
 use lb_common::abi::{
     Budget, Config, ConnState, Flow, FlowKey, FlowRef, FragmentKey, Fragmented, Gauge, HopId,
     Iface, LastHopKey, Load, NextHop, Notice, Real, RealId, Service, ServiceId, ServiceKey, Sticky,
     StickyKey, Tick,
 };
 use lb_common::engine::tables::{InsertError, LoadChange, Table};
-use lb_common::engine::{Scratch, Tables, sched};
-use lb_common::wire::Addr4;
+use lb_common::engine::{Family, Flows, Scratch, Tables, sched};
+use lb_common::wire::{Addr4, Addr6};
 
 use crate::{atomic, maps};
 
@@ -49,14 +50,6 @@ fn add(word: *mut u32, by: i32) {
 
 impl Tables for Kernel {
     #[inline(always)]
-    fn with_scratch<R>(&self, given_back: bool, work: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
-        let scratch = maps::SCRATCH.get_ptr_mut(u32::from(given_back))?;
-        // SAFETY: a per-CPU element, lent once in a run. Frames that arrive do not interrupt one another on their CPU, and
-        // those that are given back are run one after the other, by one thread.
-        Some(work(unsafe { &mut *scratch }))
-    }
-
-    #[inline(always)]
     fn now(&self) -> Tick {
         // SAFETY: the helper has no preconditions.
         Tick((unsafe { bpf_jiffies64() } >> (TICK_SHIFT.load() & 63)) as u32)
@@ -68,44 +61,10 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn flow(&self, key: &FlowKey) -> Option<FlowRef<'_>> {
-        // SAFETY: a pointer into the map, valid for the run of the program.
-        maps::FLOWS4.get_ptr_mut(key).and_then(|entry| unsafe { FlowRef::from_raw(entry) })
-    }
-
-    #[inline(always)]
-    fn half_open(&self, key: &FlowKey) -> Option<FlowRef<'_>> {
-        // SAFETY: as above.
-        maps::HALF_OPEN4.get_ptr_mut(key).and_then(|entry| unsafe { FlowRef::from_raw(entry) })
-    }
-
-    #[inline(always)]
-    fn insert(&self, table: Table, key: &FlowKey, flow: &Flow) -> Result<(), InsertError> {
-        inserted(match table {
-            Table::Flows => maps::FLOWS4.insert(key, flow, BPF_NOEXIST as u64),
-            Table::HalfOpen => maps::HALF_OPEN4.insert(key, flow, BPF_NOEXIST as u64),
-        })
-    }
-
-    #[inline(always)]
-    fn remove(&self, table: Table, key: &FlowKey) -> bool {
-        match table {
-            Table::Flows => maps::FLOWS4.remove(key).is_ok(),
-            Table::HalfOpen => maps::HALF_OPEN4.remove(key).is_ok(),
-        }
-    }
-
-    #[inline(always)]
-    fn swap_state(&self, entry: &FlowRef<'_>, from: u32, to: ConnState) -> bool {
-        // SAFETY: an aligned word of a live map element.
-        unsafe { atomic::compare_exchange(entry.state_ptr(), from, to as u32) }
-    }
-
-    #[inline(always)]
     fn service(&self, key: &ServiceKey) -> Option<&Service> {
         // SAFETY: the element stays allocated. Replaced, its memory may be given to another service while this run
         // reads; the engine checks that the real server it leads to is of the service asked for.
-        unsafe { maps::SERVICES4.get(key) }
+        unsafe { maps::SERVICES.get(key) }
     }
 
     #[inline(always)]
@@ -160,25 +119,12 @@ impl Tables for Kernel {
     #[inline(always)]
     fn sticky(&self, key: &StickyKey) -> Option<Sticky> {
         // SAFETY: copied at once.
-        unsafe { maps::STICKY4.get(key) }.copied()
+        unsafe { maps::STICKY.get(key) }.copied()
     }
 
     #[inline(always)]
     fn put_sticky(&self, key: &StickyKey, value: Sticky) -> bool {
-        maps::STICKY4.insert(key, value, BPF_ANY as u64).is_ok()
-    }
-
-    #[inline(always)]
-    fn fragment(&self, key: &FragmentKey) -> Option<&Fragmented> {
-        // SAFETY: the element stays allocated; replaced by another packet's under our eyes, its fragment goes astray, as
-        // it would if the two had the same identification.
-        unsafe { maps::FRAGMENTS4.get(key) }
-    }
-
-    #[inline(always)]
-    fn put_fragment(&self, key: &FragmentKey, first: &Fragmented) {
-        // The table makes room; where it cannot, later fragments are left to the kernel and counted.
-        let _ = maps::FRAGMENTS4.insert(key, first, BPF_ANY as u64);
+        maps::STICKY.insert(key, value, BPF_ANY as u64).is_ok()
     }
 
     #[inline(always)]
@@ -210,8 +156,8 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn local(&self, index: u32) -> Option<Addr4> {
-        maps::LOCALS4.get(index).copied()
+    fn local(&self, index: u32) -> Option<&Addr6> {
+        maps::LOCALS.get(index)
     }
 
     #[inline(always)]
@@ -265,6 +211,93 @@ impl Tables for Kernel {
         maps::BUDGETS
             .get_ptr_mut(budget as u32)
             .is_some_and(|spent| unsafe { (*spent).take(now.0, limit) })
+    }
+}
+
+/// A family, with its maps of this object.
+pub trait Maps: Family {
+    /// FLOWS of this family.
+    const FLOWS: &'static HashMap<FlowKey<Self>, Flow<Self>>;
+    /// HALF_OPEN of this family.
+    const HALF_OPEN: &'static LruHashMap<FlowKey<Self>, Flow<Self>>;
+    /// FRAGMENTS of this family.
+    const FRAGMENTS: &'static LruHashMap<FragmentKey<Self>, Fragmented<Self>>;
+    /// SCRATCH of this family.
+    const SCRATCH: &'static PerCpuArray<Scratch<Self>>;
+}
+
+impl Maps for Addr4 {
+    const FLOWS: &'static HashMap<FlowKey, Flow> = &maps::FLOWS4;
+    const HALF_OPEN: &'static LruHashMap<FlowKey, Flow> = &maps::HALF_OPEN4;
+    const FRAGMENTS: &'static LruHashMap<FragmentKey, Fragmented> = &maps::FRAGMENTS4;
+    const SCRATCH: &'static PerCpuArray<Scratch> = &maps::SCRATCH4;
+}
+
+impl Maps for Addr6 {
+    const FLOWS: &'static HashMap<FlowKey<Self>, Flow<Self>> = &maps::FLOWS6;
+    const HALF_OPEN: &'static LruHashMap<FlowKey<Self>, Flow<Self>> = &maps::HALF_OPEN6;
+    const FRAGMENTS: &'static LruHashMap<FragmentKey<Self>, Fragmented<Self>> = &maps::FRAGMENTS6;
+    const SCRATCH: &'static PerCpuArray<Scratch<Self>> = &maps::SCRATCH6;
+}
+
+impl<A: Maps> Flows<A> for Kernel {
+    #[inline(always)]
+    fn with_scratch<R>(
+        &self,
+        given_back: bool,
+        work: impl FnOnce(&mut Scratch<A>) -> R,
+    ) -> Option<R> {
+        let scratch = A::SCRATCH.get_ptr_mut(u32::from(given_back))?;
+        // SAFETY: a per-CPU element, lent once in a run. Frames that arrive do not interrupt one another on their CPU, and
+        // those that are given back are run one after the other, by one thread.
+        Some(work(unsafe { &mut *scratch }))
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        // SAFETY: a pointer into the map, valid for the run of the program.
+        A::FLOWS.get_ptr_mut(key).and_then(|entry| unsafe { FlowRef::from_raw(entry) })
+    }
+
+    #[inline(always)]
+    fn half_open(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        // SAFETY: as above.
+        A::HALF_OPEN.get_ptr_mut(key).and_then(|entry| unsafe { FlowRef::from_raw(entry) })
+    }
+
+    #[inline(always)]
+    fn insert(&self, table: Table, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError> {
+        inserted(match table {
+            Table::Flows => A::FLOWS.insert(key, flow, BPF_NOEXIST as u64),
+            Table::HalfOpen => A::HALF_OPEN.insert(key, flow, BPF_NOEXIST as u64),
+        })
+    }
+
+    #[inline(always)]
+    fn remove(&self, table: Table, key: &FlowKey<A>) -> bool {
+        match table {
+            Table::Flows => A::FLOWS.remove(key).is_ok(),
+            Table::HalfOpen => A::HALF_OPEN.remove(key).is_ok(),
+        }
+    }
+
+    #[inline(always)]
+    fn swap_state(&self, entry: &FlowRef<'_, A>, from: u32, to: ConnState) -> bool {
+        // SAFETY: an aligned word of a live map element.
+        unsafe { atomic::compare_exchange(entry.state_ptr(), from, to as u32) }
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey<A>) -> Option<&Fragmented<A>> {
+        // SAFETY: the element stays allocated; replaced by another packet's under our eyes, its fragment goes astray, as
+        // it would if the two had the same identification.
+        unsafe { A::FRAGMENTS.get(key) }
+    }
+
+    #[inline(always)]
+    fn put_fragment(&self, key: &FragmentKey<A>, first: &Fragmented<A>) {
+        // The table makes room; where it cannot, later fragments are left to the kernel and counted.
+        let _ = A::FRAGMENTS.insert(key, first, BPF_ANY as u64);
     }
 }
 

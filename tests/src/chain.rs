@@ -65,19 +65,20 @@ impl Functions<'_> {
             if bytes[0] != CALL || bytes[1] >> 4 != PSEUDO_CALL {
                 continue;
             }
+            let offset = i64::from(i32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]));
+            let behind =
+                |base: u64| base.checked_add_signed((offset + 1) * INSTRUCTION.cast_signed());
+            // Within a section the linker has done it: the call says how many instructions away the function is.
             let Some(RelocationTarget::Symbol(index)) = relocations.get(&at) else {
-                anyhow::bail!("a call without a relocation at {at:#x}");
+                callees.push((section.index(), behind(at).context("a call out of its section")?));
+                continue;
             };
             let target = self.object.symbol_by_index(*index)?;
             let there = target.section_index().context("a call out of the object")?;
             // Relative to its section, the call says how many instructions behind the first; else it names the function.
-            let offset = i32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
             let named = target.kind() != object::SymbolKind::Section;
-            let address = if named {
-                target.address()
-            } else {
-                u64::try_from(i64::from(offset) + 1)? * INSTRUCTION
-            };
+            let address = if named { Some(target.address()) } else { behind(0) };
+            let address = address.context("a call out of its section")?;
             callees.push((there, address));
         }
         Ok(callees)

@@ -1,9 +1,11 @@
 //! The committed object in the kernel, with a world in its maps, run packet by packet.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aya::maps::perf::PerfEventArrayBuffer;
-use aya::maps::{Array, DevMapHash, HashMap, MapData, PerCpuArray, PerCpuValues, PerfEventArray};
-use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::maps::{
+    Array, DevMapHash, HashMap, MapData, PerCpuArray, PerCpuValues, PerfEventArray, ProgramArray,
+};
+use aya::programs::{Program, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
 use lb_common::abi::{
@@ -11,6 +13,9 @@ use lb_common::abi::{
     REASON_SLOTS, RealCounters, RealId, Service, ServiceKey, Sticky, StickyKey, limits, map,
     program,
 };
+use lb_common::wire::{Addr4, Addr6, Address};
+
+use lb_common::engine::{Action, Verdict};
 
 use crate::pins::Pins;
 use crate::world::{IFINDEX, World};
@@ -22,13 +27,51 @@ pub mod xdp {
     pub const PASS: u32 = 2;
     pub const TX: u32 = 3;
     pub const REDIRECT: u32 = 4;
+
+    /// The shortest frame that `BPF_PROG_TEST_RUN` takes.
+    pub const SHORTEST: usize = 14;
+
+    /// The number of the engine's verdict.
+    pub const fn code(verdict: super::Verdict) -> u32 {
+        match verdict.action() {
+            super::Action::Pass => PASS,
+            super::Action::Drop => DROP,
+            super::Action::Bounce => TX,
+            super::Action::Redirect => REDIRECT,
+        }
+    }
 }
+
+/// tc's verdicts as the kernel numbers them.
+pub mod tc {
+    pub const UNSPEC: u32 = u32::MAX;
+    pub const SHOT: u32 = 2;
+    pub const REDIRECT: u32 = 7;
+
+    /// The shortest frame of this kind that `BPF_PROG_TEST_RUN` takes: it looks at the IP header itself.
+    pub fn shortest(frame: &[u8]) -> usize {
+        match frame.get(12..14) {
+            Some([8, 0]) => 34,
+            Some([0x86, 0xdd]) => 54,
+            // A frame of nothing but its own header is refused.
+            _ => 15,
+        }
+    }
+}
+
+/// `struct __sk_buff` of include/uapi/linux/bpf.h: its size, and where `gso_size` lies.
+const SK_BUFF: usize = 192;
+const GSO_SIZE: usize = 176;
 
 /// The object that is committed and embedded.
 pub fn object() -> Result<Vec<u8>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../lb-ebpf/prebuilt/xlb.bpf.o");
     std::fs::read(path).with_context(|| format!("cannot read {path}; run `cargo xtask ebpf`"))
 }
+
+/// Programs that are loaded.
+const PROGRAMS: [&str; 6] =
+    [program::XDP, program::XDP6, program::TC, program::TC6, program::EXPIRE, program::EXPIRE6];
 
 /// A loaded, unattached data path.
 pub struct Kernel {
@@ -44,15 +87,33 @@ impl Kernel {
         let bpf = EbpfLoader::new()
             .default_map_pin_directory(pins.path())
             .map_max_entries(map::FLOWS4, 2 * world.config.flow_limit)
+            .map_max_entries(map::FLOWS6, 2 * world.config.flow_limit)
             .load(&object()?)?;
         let mut kernel = Self { bpf, _pins: pins };
-        for name in [program::XDP, program::EXPIRE] {
-            let program: &mut Xdp =
-                kernel.bpf.program_mut(name).context("no such program")?.try_into()?;
-            program.load()?;
+        for name in PROGRAMS {
+            match kernel.bpf.program_mut(name).context("no such program")? {
+                Program::Xdp(program) => program.load()?,
+                Program::SchedClassifier(program) => program.load()?,
+                _ => bail!("`{name}` is of a type that this does not know"),
+            }
         }
         kernel.fill(world)?;
+        kernel.go_on_with_ipv6()?;
         Ok(kernel)
+    }
+
+    /// Puts the programs of IPv6 where those of all frames go on with them.
+    fn go_on_with_ipv6(&mut self) -> Result<()> {
+        for (name, next) in [(program::XDP6, map::XDP_NEXT), (program::TC6, map::TC_NEXT)] {
+            let ipv6 = match self.bpf.program(name).context("no such program")? {
+                Program::Xdp(program) => program.fd()?.try_clone()?,
+                Program::SchedClassifier(program) => program.fd()?.try_clone()?,
+                _ => bail!("`{name}` is of a type that this does not know"),
+            };
+            let next = self.bpf.map_mut(next).context("no such map")?;
+            ProgramArray::try_from(next)?.set(program::Next::Ipv6 as u32, &ipv6, 0)?;
+        }
+        Ok(())
     }
 
     fn array<V: aya::Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, V>> {
@@ -69,7 +130,7 @@ impl Kernel {
     fn fill(&mut self, world: &World) -> Result<()> {
         self.array(map::CONFIG)?.set(0, world.config, 0)?;
         for (key, service) in &world.services {
-            self.hash::<ServiceKey, Service>(map::SERVICES4)?.insert(key, service, 0)?;
+            self.hash::<ServiceKey, Service>(map::SERVICES)?.insert(key, service, 0)?;
         }
         for (id, real) in &world.reals {
             self.array(map::REALS)?.set(id.0, *real, 0)?;
@@ -81,7 +142,7 @@ impl Kernel {
             self.array::<u32>(map::SLOTS)?.set(at, id.0, 0)?;
         }
         for (at, local) in (0..).zip(&world.locals) {
-            self.array::<[u8; 4]>(map::LOCALS4)?.set(at, local.0, 0)?;
+            self.array::<[u8; 16]>(map::LOCALS)?.set(at, local.octets(), 0)?;
         }
         for (at, port) in (0..).zip(&world.ports) {
             self.array::<u32>(map::PORTS)?.set(at, u32::from(*port), 0)?;
@@ -94,11 +155,8 @@ impl Kernel {
 
     /// Back to the world as it was loaded: no flows, no templates, all counters at 0.
     pub fn reset(&mut self, world: &World) -> Result<()> {
-        for name in [map::FLOWS4, map::HALF_OPEN4] {
-            for (key, _) in self.entries(name)? {
-                self.hash::<FlowKey, Flow>(name)?.remove(&key)?;
-            }
-        }
+        self.forget::<Addr4>([map::FLOWS4, map::HALF_OPEN4], map::FRAGMENTS4)?;
+        self.forget::<Addr6>([map::FLOWS6, map::HALF_OPEN6], map::FRAGMENTS6)?;
         let mut senders = self.hash::<LastHopKey, u32>(map::LAST_HOPS)?;
         for key in senders.keys().collect::<Result<Vec<_>, _>>()? {
             let hop = senders.get(&key, 0)?;
@@ -106,13 +164,9 @@ impl Kernel {
             self.array(map::NEXT_HOPS)?.set(hop, NextHop::default(), 0)?;
             senders = self.hash(map::LAST_HOPS)?;
         }
-        let mut sticky = self.hash::<StickyKey, Sticky>(map::STICKY4)?;
+        let mut sticky = self.hash::<StickyKey, Sticky>(map::STICKY)?;
         for key in sticky.keys().collect::<Result<Vec<_>, _>>()? {
             sticky.remove(&key)?;
-        }
-        let mut fragments = self.hash::<FragmentKey, Fragmented>(map::FRAGMENTS4)?;
-        for key in fragments.keys().collect::<Result<Vec<_>, _>>()? {
-            fragments.remove(&key)?;
         }
         let cpus =
             aya::util::nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
@@ -138,15 +192,40 @@ impl Kernel {
         Ok(())
     }
 
+    fn forget<A: Address>(&mut self, flows: [&str; 2], fragments: &str) -> Result<()> {
+        for name in flows {
+            for (key, _) in self.entries::<A>(name)? {
+                self.hash::<FlowKey<A>, Flow<A>>(name)?.remove(&key)?;
+            }
+        }
+        let mut fragments = self.hash::<FragmentKey<A>, Fragmented<A>>(fragments)?;
+        for key in fragments.keys().collect::<Result<Vec<_>, _>>()? {
+            fragments.remove(&key)?;
+        }
+        Ok(())
+    }
+
     /// One packet through a program: the verdict, and the bytes it left.
     pub fn run(&mut self, name: &str, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
-        let program: &mut Xdp =
-            self.bpf.program_mut(name).context("no such program")?.try_into()?;
+        self.run_segments(name, frame, 0)
+    }
+
+    /// The same where the frame is several packets of so many bytes of data in one; 0: one packet. tc only.
+    pub fn run_segments(&mut self, name: &str, frame: &[u8], size: u16) -> Result<(u32, Vec<u8>)> {
         let mut out = vec![0; frame.len() + 256];
+        let mut context = [0; SK_BUFF];
+        context[GSO_SIZE..GSO_SIZE + 2].copy_from_slice(&size.to_ne_bytes());
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut out);
-        let result = program.test_run(options)?;
+        if size != 0 {
+            options.ctx_in = Some(&context);
+        }
+        let result = match self.bpf.program_mut(name).context("no such program")? {
+            Program::Xdp(program) => program.test_run(options)?,
+            Program::SchedClassifier(program) => program.test_run(options)?,
+            _ => bail!("`{name}` is of a type that this does not know"),
+        };
         out.truncate(result.data_size_out as usize);
         Ok((result.return_value, out))
     }
@@ -159,17 +238,43 @@ impl Kernel {
         cpus.into_iter().map(|cpu| Ok(held.open(cpu, None)?)).collect()
     }
 
+    /// Puts an entry into a flow table.
+    pub fn insert_flow(&mut self, name: &str, key: &FlowKey, flow: &Flow) -> Result<()> {
+        Ok(self.hash::<FlowKey, Flow>(name)?.insert(key, flow, 0)?)
+    }
+
     /// Changes a next hop.
     pub fn set_hop(&mut self, id: HopId, hop: NextHop) -> Result<()> {
         Ok(self.array(map::NEXT_HOPS)?.set(id.0, hop, 0)?)
     }
 
     /// A flow table's entries, in the order of keys.
-    pub fn entries(&mut self, name: &str) -> Result<Vec<(FlowKey, Flow)>> {
-        let map: HashMap<_, FlowKey, Flow> = self.hash(name)?;
+    pub fn entries<A: Address>(&mut self, name: &str) -> Result<Vec<(FlowKey<A>, Flow<A>)>> {
+        let map: HashMap<_, FlowKey<A>, Flow<A>> = self.hash(name)?;
         let mut all = map.iter().collect::<Result<Vec<_>, _>>()?;
-        all.sort_by_key(|(key, _)| bytemuck::cast::<FlowKey, [u8; 16]>(*key));
+        all.sort_by(|(a, _), (b, _)| bytemuck::bytes_of(a).cmp(bytemuck::bytes_of(b)));
         Ok(all)
+    }
+
+    /// GAUGES.
+    pub fn gauges(&mut self) -> Result<[u32; Gauge::COUNT as usize]> {
+        let map: Array<_, u32> = self.array(map::GAUGES)?;
+        let mut all = [0; Gauge::COUNT as usize];
+        for (at, value) in (0..).zip(&mut all) {
+            *value = map.get(&at, 0)?;
+        }
+        Ok(all)
+    }
+
+    /// How many templates there are.
+    pub fn templates(&mut self) -> Result<usize> {
+        Ok(self.hash::<StickyKey, Sticky>(map::STICKY)?.keys().count())
+    }
+
+    /// How many first fragments are remembered.
+    pub fn fragments(&mut self) -> Result<usize> {
+        Ok(self.hash::<FragmentKey, Fragmented>(map::FRAGMENTS4)?.keys().count()
+            + self.hash::<FragmentKey<Addr6>, Fragmented<Addr6>>(map::FRAGMENTS6)?.keys().count())
     }
 
     /// REASONS, summed over the CPUs.

@@ -184,6 +184,17 @@ pub fn reassembled(fragments: &[Vec<u8>]) -> Vec<u8> {
     whole
 }
 
+/// The same frame with options in its IPv4 header, a multiple of four bytes of them.
+pub fn with_options(frame: &[u8], options: &[u8]) -> Vec<u8> {
+    let mut whole = frame.to_vec();
+    whole.splice(34..34, options.iter().copied());
+    whole[14] += (options.len() / 4) as u8;
+    let length = (whole.len() - 14) as u16;
+    whole[16..18].copy_from_slice(&length.to_be_bytes());
+    refresh_ip_checksum(&mut whole);
+    whole
+}
+
 /// Sets the time to live and mends the header checksum.
 pub fn with_ttl(mut frame: Vec<u8>, ttl: u8) -> Vec<u8> {
     frame[22] = ttl;

@@ -1,13 +1,13 @@
-//! The laboratory of the packet tests: one virtual address, four services, two real servers each.
+//! The laboratory of the packet tests: one virtual address of each family, some services, two real servers each.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use lb_common::abi::{
     Config, ConnState, HopState, Iface, LAYOUT, Method, NextHop, Real, RealFlags, RealId,
     Scheduler, Service, ServiceId, ServiceKey, Timeouts,
 };
 use lb_common::host::HostTables;
-use lb_common::wire::{Addr4, Mac, Port};
+use lb_common::wire::{Addr4, Addr6, Mac, Port};
 
 use crate::packets::{self, End};
 
@@ -39,19 +39,31 @@ pub const REALS: [End; 2] =
 pub const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
 /// The interface's own address.
 pub const OUTER: Ipv4Addr = Ipv4Addr::new(10, 64, 1, 1);
+/// The virtual address of IPv6's.
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2);
+/// Their real servers.
+pub const REALS6: [(Ipv6Addr, u16); 2] = [
+    (Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x100), 8_089),
+    (Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x101), 18_089),
+];
+/// Their full-NAT source address.
+pub const LOCAL6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 2);
+/// The interface's own IPv6 address.
+pub const OUTER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
 /// The only interface; in `BPF_PROG_TEST_RUN` packets come from the loopback device.
 pub const IFINDEX: u32 = 1;
 /// Ticks a template lives.
 pub const STICKY_TICKS: u32 = 40;
 
 /// What the daemon would have written.
+#[derive(Clone)]
 pub struct World {
     pub config: Config,
     pub services: Vec<(ServiceKey, Service)>,
     pub reals: Vec<(RealId, Real)>,
     pub hops: Vec<(RealId, NextHop)>,
     pub slots: Vec<RealId>,
-    pub locals: Vec<Addr4>,
+    pub locals: Vec<Addr6>,
     pub ports: Vec<u16>,
     pub iface: Iface,
 }
@@ -81,7 +93,7 @@ impl World {
             reals: Vec::new(),
             hops: Vec::new(),
             slots: Vec::new(),
-            locals: vec![Addr4::from(LOCAL)],
+            locals: vec![Addr6::from(LOCAL), Addr6::from(LOCAL6)],
             ports: (0..64).map(|n| 20_000 + n * 7 % 64).collect(),
             iface: Iface {
                 mac: Mac(packets::OUR_MAC),
@@ -89,6 +101,7 @@ impl World {
                 flags: 0,
                 pad: [0; 3],
                 addr: Addr4::from(OUTER),
+                addr6: Addr6::from(OUTER6),
             },
         };
         for (state, ticks) in world.config.timeouts.by_state.iter_mut().enumerate() {
@@ -103,21 +116,45 @@ impl World {
         world.serve(UDP_FULL_NAT, 17, Scheduler::Cycle, Method::FullNat, [1, 1]);
         world.serve(TWIN, 6, Scheduler::Cycle, Method::Nat, [1, 0]);
         world.serve(EMPTY, 6, Scheduler::Cycle, Method::Nat, [0, 0]);
+        world.serve6(NAT, 6, Scheduler::Cycle, Method::Nat, [1, 1]);
+        world.serve6(FULL_NAT, 6, Scheduler::Cycle, Method::FullNat, [1, 1]);
+        world.serve6(STICKY, 6, Scheduler::Cycle, Method::Nat, [1, 1]);
+        world.serve6(SH, 6, Scheduler::SourceHash, Method::Nat, [1, 1]);
+        world.serve6(DNS, 17, Scheduler::Cycle, Method::Nat, [1, 1]);
+        world.serve6(EMPTY, 6, Scheduler::Cycle, Method::Nat, [0, 0]);
         for (key, service) in &mut world.services {
             if key.port.get() == STICKY {
                 service.sticky_ticks = STICKY_TICKS;
-                service.sticky_mask = Addr4([255, 255, 255, 0]);
+                // /24 of a mapped IPv4 address, /120 of an IPv6 one.
+                service.sticky_mask = Addr6::new((u128::MAX << 8).to_be_bytes());
             }
         }
         world
     }
 
     fn serve(&mut self, port: u16, proto: u8, how: Scheduler, method: Method, weights: [u32; 2]) {
+        let reals = REALS.map(|(addr, port)| (addr.into(), port));
+        self.serve_at((VIP.into(), port, proto), how, method, (reals, 0), weights);
+    }
+
+    fn serve6(&mut self, port: u16, proto: u8, how: Scheduler, method: Method, weights: [u32; 2]) {
+        let reals = REALS6.map(|(addr, port)| (addr.into(), port));
+        self.serve_at((VIP6.into(), port, proto), how, method, (reals, 1), weights);
+    }
+
+    fn serve_at(
+        &mut self,
+        (addr, port, proto): (Addr6, u16, u8),
+        how: Scheduler,
+        method: Method,
+        (reals, locals_at): ([(Addr6, u16); 2], u32),
+        weights: [u32; 2],
+    ) {
         let id = ServiceId(self.services.len() as u32);
-        let key = ServiceKey { addr: VIP.into(), port: Port::new(port), proto, pad: 0 };
+        let key = ServiceKey { addr, port: Port::new(port), proto, pad: 0 };
         let slots_at = self.slots.len() as u32;
         let mut usable = Vec::new();
-        for ((addr, port), weight) in REALS.into_iter().zip(weights) {
+        for ((addr, port), weight) in reals.into_iter().zip(weights) {
             let real = RealId(self.reals.len() as u32);
             if weight > 0 {
                 usable.push(real);
@@ -125,12 +162,12 @@ impl World {
             self.reals.push((
                 real,
                 Real {
-                    addr: addr.into(),
+                    addr,
                     port: Port::new(port),
                     method: method as u8,
                     flags: RealFlags::USED | RealFlags::UP,
                     weight,
-                    locals_at: 0,
+                    locals_at,
                     locals_len: 1,
                     service: key,
                     service_id: id,

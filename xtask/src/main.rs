@@ -5,6 +5,7 @@ mod coverage;
 mod demo;
 mod docs;
 mod ebpf;
+mod golden;
 mod packages;
 mod process;
 mod rust_src;
@@ -43,6 +44,12 @@ enum Command {
     Test {
         /// Only tests whose names contain this.
         only: Option<String>,
+    },
+    /// Hold the golden packets of tests/golden against every data path.
+    Golden {
+        /// Write them anew first; `git diff tests/golden` is the review.
+        #[arg(long)]
+        write: bool,
     },
     /// Build the daemon and run its demo.
     Demo {
@@ -89,6 +96,7 @@ fn main() -> ExitCode {
         Command::Ebpf { check: false } => ebpf::build(),
         Command::Ebpf { check: true } => ebpf::check(),
         Command::Test { only } => test::test(only.as_deref()),
+        Command::Golden { write } => golden::golden(write),
         Command::Demo { arguments } => demo::demo(&arguments),
         Command::Coverage { write, check } => coverage::coverage(write, check),
         Command::Docs { what: WriteOrCheck { write: true, .. } } => docs::write(),

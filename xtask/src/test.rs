@@ -39,7 +39,25 @@ pub(crate) fn test(only: Option<&str>) -> Result<()> {
     run(runner.command(only).args(["--workspace", "--exclude", PRIVILEGED]))?;
 
     say("parity, conformance and end-to-end tests");
-    privileged(&runner, only)
+    privileged(&runner, only)?;
+
+    if only.is_none() {
+        say(&format!("{FUZZ_PACKETS} malformed packets"));
+        fuzz()?;
+    }
+    Ok(())
+}
+
+/// Malformed packets that each change is tried with: under a minute on two processors. Not beside other tests, whose
+/// deadlines would pass.
+const FUZZ_PACKETS: &str = "20_000_000";
+
+fn fuzz() -> Result<()> {
+    let test =
+        ["--package", "lb-tests", "--test", "fuzz", "no_malformed_packet_breaks_an_invariant"];
+    let mut command = cargo();
+    command.arg("test").args(test).args(["--", "--exact", "--nocapture"]);
+    run(command.env("XLB_FUZZ_PACKETS", FUZZ_PACKETS))
 }
 
 fn privileged(runner: &Runner, only: Option<&str>) -> Result<()> {

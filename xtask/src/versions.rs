@@ -30,7 +30,12 @@ pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 pub(crate) const BPF_CARGO_ARGS: &[&str] = &["--release", "--locked", "-Zbuild-std=core"];
 
 /// Compiler flags of the kernel side, beside the path prefixes. `v3` gives 32-bit jumps and atomics (kernel 5.12).
-pub(crate) const BPF_RUSTFLAGS: &[&str] = &["-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3"];
+pub(crate) const BPF_RUSTFLAGS: &[&str] = &[
+    "-Cdebuginfo=2",
+    "-Clink-arg=--btf",
+    "-Ctarget-cpu=v3",
+    "-Ctarget-feature=+allows-misaligned-mem-access",
+];
 
 /// The kernel's architecture that aya's bindings are for. Only tracing programs see a difference; left to itself it
 /// would be the building machine's, and the object another one there.

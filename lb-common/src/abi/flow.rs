@@ -1,4 +1,5 @@
-//! Flow entries: one for each direction of a connection, each holding the whole rewrite.
+//! Flow entries: one for each direction of a connection, each holding the whole rewrite. `A` is the family's address:
+//! each family has tables of its own.
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -6,16 +7,17 @@ use core::ptr::{self, NonNull};
 use bytemuck::{Pod, Zeroable};
 
 use super::{ConnState, HopId, RealId, ServiceId, Tick};
-use crate::wire::{Addr4, Port};
+use crate::wire::{Addr4, Addr6, Address, Port};
 
-/// The five-tuple of a packet as it arrives; key of FLOWS4 and HALF_OPEN4. 16 bytes.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, Pod, Zeroable)]
-pub struct FlowKey {
+/// The five-tuple of a packet as it arrives; key of FLOWS4 and HALF_OPEN4, FLOWS6 and HALF_OPEN6. 16 bytes, or 40;
+/// aligned, so that the kernel program may move it word by word.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub struct FlowKey<A = Addr4> {
     /// Source address.
-    pub src: Addr4,
+    pub src: A,
     /// Destination address.
-    pub dst: Addr4,
+    pub dst: A,
     /// Source port.
     pub sport: Port,
     /// Destination port.
@@ -28,11 +30,11 @@ pub struct FlowKey {
     pub pad: [u8; 2],
 }
 
-impl FlowKey {
+impl<A: Address> FlowKey<A> {
     /// The tuple of a packet that answers one with this tuple.
     #[inline(always)]
     #[must_use]
-    pub const fn reversed(&self) -> Self {
+    pub fn reversed(&self) -> Self {
         Self {
             src: self.dst,
             dst: self.src,
@@ -42,6 +44,23 @@ impl FlowKey {
             zone: self.zone,
             pad: [0; 2],
         }
+    }
+}
+
+impl<A: Address> FlowKey<A> {
+    /// As readers of both families see it.
+    pub fn widened(&self) -> FlowKey<Addr6> {
+        let Self { src, dst, sport, dport, proto, zone, pad } = *self;
+        FlowKey { src: src.widened(), dst: dst.widened(), sport, dport, proto, zone, pad }
+    }
+}
+
+impl FlowKey<Addr6> {
+    /// The opposite of [`widened`](Self::widened); `None`: it is of IPv6.
+    pub fn narrowed(&self) -> Option<FlowKey> {
+        let Self { src, dst, sport, dport, proto, zone, pad } = *self;
+        let (src, dst) = (src.as_ipv4()?, dst.as_ipv4()?);
+        Some(FlowKey { src, dst, sport, dport, proto, zone, pad })
     }
 }
 
@@ -57,19 +76,20 @@ impl FlowFlags {
     pub const FULL_NAT: u8 = 2;
 }
 
-/// The part of a flow entry that never changes while the entry lives. 40 bytes.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
-pub struct FlowRewrite {
+/// The part of a flow entry that never changes while the entry lives. 40 bytes, or 64.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct FlowRewrite<A = Addr4> {
     /// Source address that the packet leaves with.
-    pub src: Addr4,
+    pub src: A,
     /// Destination address that the packet leaves with.
-    pub dst: Addr4,
+    pub dst: A,
     /// Source port that the packet leaves with.
     pub sport: Port,
     /// Destination port that the packet leaves with.
     pub dport: Port,
-    /// What the rewrite adds to the one's complement sum of the IPv4 header, TTL decrement included (RFC 1624).
+    /// What the rewrite adds to the one's complement sum of the IP header, TTL decrement included (RFC 1624). IPv6 has no
+    /// such sum in its header and no TTL in its pseudo-header: it is what the addresses add.
     pub ip_delta: u16,
     /// What the rewrite adds to the sum of the TCP or UDP checksum.
     pub l4_delta: u16,
@@ -79,7 +99,7 @@ pub struct FlowRewrite {
     pub real: RealId,
     /// The service of the flow.
     pub service: ServiceId,
-    /// Index in LOCALS4 of the full-NAT source address; 0 without full-NAT.
+    /// Index in LOCALS of the full-NAT source address; 0 without full-NAT.
     pub local: u32,
     /// IP protocol number.
     pub proto: u8,
@@ -91,10 +111,10 @@ pub struct FlowRewrite {
     pub opened: Tick,
 }
 
-impl FlowRewrite {
+impl<A: Address> FlowRewrite<A> {
     /// The tuple the packet leaves with.
     #[inline(always)]
-    pub const fn outgoing(&self) -> FlowKey {
+    pub fn outgoing(&self) -> FlowKey<A> {
         FlowKey {
             src: self.src,
             dst: self.dst,
@@ -108,30 +128,58 @@ impl FlowRewrite {
 
     /// The key of the other direction's entry: what answers the packet we send has that tuple.
     #[inline(always)]
-    pub const fn twin(&self) -> FlowKey {
+    pub fn twin(&self) -> FlowKey<A> {
         self.outgoing().reversed()
     }
 
     /// Whether the entry is of the direction real server to client.
     #[inline(always)]
-    pub const fn is_reply(&self) -> bool {
+    pub fn is_reply(&self) -> bool {
         self.flags & FlowFlags::REPLY != 0
     }
 }
 
-/// A flow entry as it lies in the map. 48 bytes.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
-pub struct Flow {
+/// A flow entry as it lies in the map. 48 bytes, or 72.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Flow<A = Addr4> {
     /// What to do with the packets; fixed.
-    pub rewrite: FlowRewrite,
+    pub rewrite: FlowRewrite<A>,
     /// When this direction last saw a packet. The pair is as young as the younger of its two.
     pub stamp: Tick,
     /// [`ConnState`] as a number. In the primary the truth, in the reply entry a copy that may lag.
     pub state: u32,
 }
 
-impl Flow {
+impl<A: Address> Flow<A> {
+    /// As readers of both families see it.
+    pub fn widened(&self) -> Flow<Addr6> {
+        let (rewrite, Self { stamp, state, .. }) = (self.rewrite, *self);
+        let FlowRewrite { sport, dport, ip_delta, l4_delta, hop, real, service, local, .. } =
+            rewrite;
+        let FlowRewrite { proto, flags, pad, opened, src, dst, .. } = rewrite;
+        let (src, dst) = (src.widened(), dst.widened());
+        let rewrite = FlowRewrite {
+            src,
+            dst,
+            sport,
+            dport,
+            ip_delta,
+            l4_delta,
+            hop,
+            real,
+            service,
+            local,
+            proto,
+            flags,
+            pad,
+            opened,
+        };
+        Flow { rewrite, stamp, state }
+    }
+}
+
+impl<A> Flow<A> {
     /// The decoded state; `None` for a number this build does not know.
     pub const fn conn_state(&self) -> Option<ConnState> {
         ConnState::from_raw(self.state)
@@ -143,25 +191,25 @@ impl Flow {
 /// The rewrite is read by reference: nobody writes it while the entry is in the table. Stamp and state are
 /// single words, read and written whole; compare-and-swap is the shells' business (`engine::Tables`).
 #[derive(Clone, Copy)]
-pub struct FlowRef<'a> {
-    entry: NonNull<Flow>,
-    table: PhantomData<&'a Flow>,
+pub struct FlowRef<'a, A = Addr4> {
+    entry: NonNull<Flow<A>>,
+    table: PhantomData<&'a Flow<A>>,
 }
 
-impl<'a> FlowRef<'a> {
+impl<'a, A> FlowRef<'a, A> {
     /// Wraps what a map look-up returned; `None` for a null pointer.
     ///
     /// # Safety
     ///
     /// `entry` is null, or valid for reads and writes for `'a` and only ever written word by word.
     #[inline(always)]
-    pub unsafe fn from_raw(entry: *mut Flow) -> Option<Self> {
+    pub unsafe fn from_raw(entry: *mut Flow<A>) -> Option<Self> {
         NonNull::new(entry).map(|entry| Self { entry, table: PhantomData })
     }
 
     /// What to do with the packets of this direction.
     #[inline(always)]
-    pub fn rewrite(&self) -> &'a FlowRewrite {
+    pub fn rewrite(&self) -> &'a FlowRewrite<A> {
         // SAFETY: valid for 'a by `from_raw`; this field is not written while the entry is in the table.
         unsafe { &(*self.entry.as_ptr()).rewrite }
     }
@@ -204,12 +252,26 @@ impl<'a> FlowRef<'a> {
     }
 }
 
+// SAFETY: addresses are bytes, a multiple of four of them (checked below): the fields leave no room between them.
+unsafe impl<A: Address> Zeroable for FlowKey<A> {}
+// SAFETY: as above.
+unsafe impl<A: Address> Pod for FlowKey<A> {}
+// SAFETY: as above.
+unsafe impl<A: Address> Zeroable for FlowRewrite<A> {}
+// SAFETY: as above.
+unsafe impl<A: Address> Pod for FlowRewrite<A> {}
+// SAFETY: as above.
+unsafe impl<A: Address> Zeroable for Flow<A> {}
+// SAFETY: as above.
+unsafe impl<A: Address> Pod for Flow<A> {}
+
 const _: () = assert!(size_of::<FlowKey>() == 16 && size_of::<Flow>() == 48);
+const _: () = assert!(size_of::<FlowKey<Addr6>>() == 40 && size_of::<Flow<Addr6>>() == 72);
 
 #[cfg(feature = "user")]
 mod pod {
     // SAFETY: `repr(C)`, `bytemuck::Pod`.
-    unsafe impl aya::Pod for super::FlowKey {}
+    unsafe impl<A: crate::wire::Address> aya::Pod for super::FlowKey<A> {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for super::Flow {}
+    unsafe impl<A: crate::wire::Address> aya::Pod for super::Flow<A> {}
 }

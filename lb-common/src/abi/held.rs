@@ -18,8 +18,8 @@ pub struct HeldHead {
     pub pad: u32,
 }
 
-/// XDP metadata in front of a frame that the daemon gives back, in native byte order. Frames from a wire carry no
-/// metadata, and a driver's own does not begin so.
+/// XDP metadata in front of a frame that the daemon gives back, in native byte order, and at tc its mark. Frames from a
+/// wire carry no metadata, and a driver's own does not begin so; marks do not cross namespaces, and are small numbers.
 pub const GIVEN_BACK: u32 = 0x786c_6231;
 /// The same for the last time: it is not handed over again.
 pub const LAST_TRY: u32 = 0x786c_6230;

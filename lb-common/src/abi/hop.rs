@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::wire::{Addr4, Mac};
+use crate::wire::{Addr4, Addr6, Mac};
 
 /// What [`NextHop::state`] says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +72,8 @@ pub struct Iface {
     /// Its primary IPv4 address, which xlb's own ICMP errors come from where no virtual address is at hand; all zero
     /// where it has none.
     pub addr: Addr4,
+    /// The same of IPv6.
+    pub addr6: Addr6,
 }
 
 impl Iface {

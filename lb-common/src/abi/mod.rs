@@ -28,7 +28,7 @@ pub use service::{
 pub use state::ConnState;
 
 /// The number of this layout; pins of another layout are never read as if they were of this one.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Capacities that the program's loops and indices rely on; the daemon refuses configurations beyond them.
 pub mod limits {
@@ -36,7 +36,7 @@ pub mod limits {
     pub const REALS: u32 = 16_384;
     /// Next hops: one for each real (same index), the rest learned from clients' frames.
     pub const HOPS: u32 = 65_536;
-    /// Services (keys of SERVICES4).
+    /// Services (keys of SERVICES).
     pub const SERVICES: u32 = 8_192;
     /// Entries of SLOTS, over all services, old and new tables of a change together.
     pub const SLOTS: u32 = 1 << 20;
@@ -64,10 +64,14 @@ pub mod limits {
 pub mod map {
     /// [`FlowKey`](super::FlowKey) → [`Flow`](super::Flow): flows that both ends have spoken on. HASH, never evicts.
     pub const FLOWS4: &str = "FLOWS4";
-    /// The same for embryonic flows. Small LRU_HASH: a flood turns it over and nothing else.
+    /// The same of IPv6.
+    pub const FLOWS6: &str = "FLOWS6";
+    /// As FLOWS4 for embryonic flows. Small LRU_HASH: a flood turns it over and nothing else.
     pub const HALF_OPEN4: &str = "HALF_OPEN4";
-    /// [`ServiceKey`](super::ServiceKey) → [`Service`](super::Service). HASH.
-    pub const SERVICES4: &str = "SERVICES4";
+    /// The same of IPv6.
+    pub const HALF_OPEN6: &str = "HALF_OPEN6";
+    /// [`ServiceKey`](super::ServiceKey) → [`Service`](super::Service), of both families. HASH.
+    pub const SERVICES: &str = "SERVICES";
     /// Index → `u32` real id: every service's slot table, at `Service::slots_at`. ARRAY.
     pub const SLOTS: &str = "SLOTS";
     /// Real id → [`Real`](super::Real). ARRAY; written by the daemon only.
@@ -83,15 +87,17 @@ pub mod map {
     pub const NEXT_HOPS: &str = "NEXT_HOPS";
     /// [`LastHopKey`](super::LastHopKey) → `u32` hop id: the way back to clients, learned from their frames. HASH.
     pub const LAST_HOPS: &str = "LAST_HOPS";
-    /// [`StickyKey`](super::StickyKey) → [`Sticky`](super::Sticky): persistence templates. HASH.
-    pub const STICKY4: &str = "STICKY4";
-    /// Index → [`Addr4`](crate::wire::Addr4): full-NAT source addresses, at `Real::locals_at`. ARRAY.
-    pub const LOCALS4: &str = "LOCALS4";
+    /// [`StickyKey`](super::StickyKey) → [`Sticky`](super::Sticky): persistence templates of both families. HASH.
+    pub const STICKY: &str = "STICKY";
+    /// Index → [`Addr6`](crate::wire::Addr6): full-NAT source addresses, at `Real::locals_at`. ARRAY.
+    pub const LOCALS: &str = "LOCALS";
     /// Index → `u32` port number in host order: the ports full-NAT may use, shuffled. ARRAY.
     pub const PORTS: &str = "PORTS";
     /// [`FragmentKey`](super::FragmentKey) → [`Fragmented`](super::Fragmented): first fragments that went by. LRU_HASH:
     /// a flood of fragments turns it over and nothing else.
     pub const FRAGMENTS4: &str = "FRAGMENTS4";
+    /// The same of IPv6.
+    pub const FRAGMENTS6: &str = "FRAGMENTS6";
     /// `[0]` → [`Config`](super::Config). ARRAY of one.
     pub const CONFIG: &str = "CONFIG";
     /// [`Gauge`](super::Gauge) → `u32`. ARRAY; written by the programs only.
@@ -111,17 +117,43 @@ pub mod map {
     pub const IFACES: &str = "IFACES";
     /// Ifindex → ifindex: where frames may leave. DEVMAP_HASH.
     pub const DEVICES: &str = "DEVICES";
+    /// [`program::Next`](super::program::Next) → program: what an XDP program goes on with. `PROG_ARRAY`.
+    pub const XDP_NEXT: &str = "XDP_NEXT";
+    /// The same of tc's: the kernel keeps programs of one type together.
+    pub const TC_NEXT: &str = "TC_NEXT";
 }
 
 /// Names of the programs in the object.
 pub mod program {
     /// The data path, attached to every interface of `--iface`.
     pub const XDP: &str = "xlb_xdp";
+    /// IPv6 frames: [`XDP`] goes on with it by XDP_NEXT. A program of its own, so that its stack and the verifier's work
+    /// are its own too.
+    pub const XDP6: &str = "xlb_xdp6";
+    /// As [`XDP`] for tc's ingress.
+    pub const TC: &str = "xlb_tc";
+    /// As [`XDP6`] for [`TC`], by TC_NEXT.
+    pub const TC6: &str = "xlb_tc6";
     /// Removes expired flows; never attached, run by the daemon with keys as its packet.
     pub const EXPIRE: &str = "xlb_expire";
+    /// The same of IPv6.
+    pub const EXPIRE6: &str = "xlb_expire6";
     /// Writes `bpf_jiffies64` into its packet's first 8 bytes (native order); never attached, tells the daemon
     /// the kernel's clock.
     pub const CLOCK: &str = "xlb_clock";
     /// Constant in the object, set at load: how far jiffies are shifted right to make a [`Tick`](super::Tick).
     pub const TICK_SHIFT: &str = "TICK_SHIFT";
+
+    /// Indices of XDP_NEXT and TC_NEXT.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    #[repr(u32)]
+    pub enum Next {
+        /// [`XDP6`], [`TC6`].
+        Ipv6 = 0,
+    }
+
+    impl Next {
+        /// Entries of each.
+        pub const COUNT: u32 = 1;
+    }
 }

@@ -3,14 +3,14 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{RealId, ServiceId, Tick};
-use crate::wire::{Addr4, Port};
+use crate::wire::{Addr6, Port};
 
-/// Key of SERVICES4: exact port first, then port 0 (any port).
+/// Key of SERVICES: exact port first, then port 0 (any port). 20 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, Pod, Zeroable)]
 pub struct ServiceKey {
     /// The virtual address.
-    pub addr: Addr4,
+    pub addr: Addr6,
     /// The virtual port; 0 = any.
     pub port: Port,
     /// IP protocol number: 6 or 17.
@@ -58,7 +58,7 @@ impl ServiceFlags {
     pub const HASH_PORT: u8 = 1;
 }
 
-/// A value of SERVICES4. 32 bytes, replaced whole: slot table, scheduler and flags change in one step.
+/// A value of SERVICES. 36 bytes, replaced whole: slot table, scheduler and flags change in one step.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
 pub struct Service {
@@ -78,9 +78,7 @@ pub struct Service {
     /// Life of a persistence template in ticks; 0: no persistence.
     pub sticky_ticks: u32,
     /// Which bits of the client's address a template is for.
-    pub sticky_mask: Addr4,
-    /// 0.
-    pub pad2: [u32; 2],
+    pub sticky_mask: Addr6,
 }
 
 /// How packets get to a real server: numbers of [`Real::method`].
@@ -117,12 +115,12 @@ impl RealFlags {
     pub const REMOVED: u8 = 4;
 }
 
-/// An element of REALS: a real server of one service. 32 bytes. Written by the daemon only.
+/// An element of REALS: a real server of one service. 56 bytes. Written by the daemon only.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
 pub struct Real {
     /// Its address.
-    pub addr: Addr4,
+    pub addr: Addr6,
     /// Its port; 0: the port that the client wrote.
     pub port: Port,
     /// [`Method`] as a number.
@@ -131,7 +129,7 @@ pub struct Real {
     pub flags: u8,
     /// Effective weight: connections are divided by it in wlc.
     pub weight: u32,
-    /// Full-NAT: where its source addresses start in LOCALS4.
+    /// Full-NAT: where its source addresses start in LOCALS.
     pub locals_at: u32,
     /// Full-NAT: how many there are.
     pub locals_len: u32,
@@ -151,17 +149,17 @@ pub struct Load {
     pub inactive: u32,
 }
 
-/// Key of STICKY4: a client (or its network) at a service.
+/// Key of STICKY: a client (or its network) at a service.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, Pod, Zeroable)]
 pub struct StickyKey {
     /// The client's address under the service's mask.
-    pub client: Addr4,
+    pub client: Addr6,
     /// The service.
     pub service: ServiceId,
 }
 
-/// A value of STICKY4: a connection template.
+/// A value of STICKY: a connection template.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
 pub struct Sticky {
@@ -171,8 +169,8 @@ pub struct Sticky {
     pub stamp: Tick,
 }
 
-const _: () = assert!(size_of::<ServiceKey>() == 8 && size_of::<Service>() == 32);
-const _: () = assert!(size_of::<Real>() == 32 && size_of::<Load>() == 8);
+const _: () = assert!(size_of::<ServiceKey>() == 20 && size_of::<Service>() == 36);
+const _: () = assert!(size_of::<Real>() == 56 && size_of::<Load>() == 8);
 
 #[cfg(feature = "user")]
 mod pod {

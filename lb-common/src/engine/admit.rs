@@ -1,10 +1,9 @@
 //! The first packet of a flow: service, persistence, schedule, record, send.
 
 use super::pair;
-use super::rewrite::Tuple;
 use super::slow::{Blocked, Scratch};
 use super::tables::{InsertError, LoadChange, Table};
-use super::{PacketBytes, Step, Tables, Verdict, inspect, sched, snat, tcp_state};
+use super::{Family, Flows, PacketBytes, Step, Tables, Verdict, inspect, sched, snat, tcp_state};
 use crate::abi::{
     ConnState, DropReason, FlowFlags, FlowKey, FlowRef, Gauge, HopId, HopState, LastHopKey, Method,
     NextHop, Notice, PassReason, Real, RealFlags, RealId, Service, ServiceKey, Sticky, StickyKey,
@@ -15,20 +14,22 @@ use crate::wire::eth::Ethernet;
 
 /// Makes a flow for a packet that none knows, or says why not. `Some`: another CPU made it first.
 #[inline(always)]
-pub fn new_flow<'t, P: PacketBytes, T: Tables>(
+pub fn new_flow<'t, A: Family, P: PacketBytes, T: Flows<A>>(
     packet: &mut P,
     tables: &'t T,
-    scratch: &mut Scratch,
-) -> Step<Option<FlowRef<'t>>> {
+    scratch: &mut Scratch<A>,
+) -> Step<Option<FlowRef<'t, A>>> {
     let service = match_service(tables, scratch)?;
-    inspect::first_packet(packet, &scratch.seen)?;
-    if scratch.seen.is_tcp() && !scratch.seen.tcp.opens() {
-        return Err(Verdict::pass(PassReason::NoFlowNotSyn));
-    }
+    // Before anything is held against the packet: what is another machine's to judge is not dropped here.
     let eth: &Ethernet = packet.at(0).ok_or(Verdict::pass(PassReason::Truncated))?;
     let iface = tables.iface(scratch.ifindex).ok_or(Verdict::drop(DropReason::BadMapValue))?;
     if !iface.answers_to(eth.dst()) {
         return Err(Verdict::pass(PassReason::NotOurMac));
+    }
+    scratch.refused()?;
+    inspect::first_packet(packet, scratch)?;
+    if scratch.seen.is_tcp() && !scratch.seen.tcp.opens() {
+        return Err(Verdict::pass(PassReason::NoFlowNotSyn));
     }
     let config = tables.config().ok_or(Verdict::drop(DropReason::BadMapValue))?;
     // Signed: "below zero" for the moment that another CPU has counted an end before the beginning.
@@ -65,9 +66,12 @@ pub fn new_flow<'t, P: PacketBytes, T: Tables>(
 
 /// The service of a tuple: exact port first, then any port.
 #[inline(always)]
-fn match_service<'t, T: Tables>(tables: &'t T, scratch: &mut Scratch) -> Step<&'t Service> {
+fn match_service<'t, A: Family, T: Tables>(
+    tables: &'t T,
+    scratch: &mut Scratch<A>,
+) -> Step<&'t Service> {
     let (key, wanted) = (&scratch.seen.key, &mut scratch.service);
-    *wanted = ServiceKey { addr: key.dst, port: key.dport, proto: key.proto, pad: 0 };
+    *wanted = ServiceKey { addr: key.dst.widened(), port: key.dport, proto: key.proto, pad: 0 };
     if let Some(service) = tables.service(wanted) {
         return Ok(service);
     }
@@ -77,9 +81,13 @@ fn match_service<'t, T: Tables>(tables: &'t T, scratch: &mut Scratch) -> Step<&'
 
 /// The real server for a new flow: the client's template if it has one, else the scheduler's choice.
 #[inline(always)]
-fn choose<T: Tables>(tables: &T, service: &Service, scratch: &mut Scratch) -> Option<RealId> {
+fn choose<A: Family, T: Tables>(
+    tables: &T,
+    service: &Service,
+    scratch: &mut Scratch<A>,
+) -> Option<RealId> {
     if service.sticky_ticks != 0 {
-        let client = scratch.seen.key.src.masked(service.sticky_mask);
+        let client = scratch.seen.key.src.widened().masked(service.sticky_mask);
         scratch.client = StickyKey { client, service: service.id };
         if let Some(template) = tables.sticky(&scratch.client)
             && scratch.now.since(template.stamp) < service.sticky_ticks
@@ -103,7 +111,12 @@ fn is_usable(real: &Real, service: &Service) -> bool {
 
 /// Writes or refreshes the client's template.
 #[inline(always)]
-fn remember<T: Tables>(tables: &T, service: &Service, real: RealId, scratch: &Scratch) {
+fn remember<A: Family, T: Tables>(
+    tables: &T,
+    service: &Service,
+    real: RealId,
+    scratch: &Scratch<A>,
+) {
     if service.sticky_ticks != 0
         && !tables.put_sticky(&scratch.client, Sticky { real, stamp: scratch.now })
     {
@@ -113,7 +126,13 @@ fn remember<T: Tables>(tables: &T, service: &Service, real: RealId, scratch: &Sc
 
 /// What both entries of a new pair have whatever their tuples will be.
 #[inline(always)]
-fn begin(service: &Service, real: &Real, id: RealId, way_back: HopId, scratch: &mut Scratch) {
+fn begin<A: Family>(
+    service: &Service,
+    real: &Real,
+    id: RealId,
+    way_back: HopId,
+    scratch: &mut Scratch<A>,
+) {
     let flags = if real.method == Method::FullNat as u8 { FlowFlags::FULL_NAT } else { 0 };
     let pair = &mut scratch.pair;
     for (rewrite, hop, flags) in [
@@ -131,7 +150,7 @@ fn begin(service: &Service, real: &Real, id: RealId, way_back: HopId, scratch: &
 
 /// Fills the pair's tuples and claims the reply's.
 #[inline(always)]
-fn claim<T: Tables>(tables: &T, real: &Real, scratch: &mut Scratch) -> Step<()> {
+fn claim<A: Family, T: Flows<A>>(tables: &T, real: &Real, scratch: &mut Scratch<A>) -> Step<()> {
     match Method::from_raw(real.method) {
         Some(Method::Nat) => claim_for_nat(tables, real, scratch),
         Some(Method::FullNat) => snat::claim(tables, real, scratch),
@@ -140,10 +159,15 @@ fn claim<T: Tables>(tables: &T, real: &Real, scratch: &mut Scratch) -> Step<()> 
 }
 
 #[inline(always)]
-fn claim_for_nat<T: Tables>(tables: &T, real: &Real, scratch: &mut Scratch) -> Step<()> {
-    let key = &scratch.seen.key;
-    let to = Tuple { src: key.src, dst: real.addr, sport: key.sport, dport: port_of(real, key) };
-    scratch.pair.set_tuples(key, &to);
+fn claim_for_nat<A: Family, T: Flows<A>>(
+    tables: &T,
+    real: &Real,
+    scratch: &mut Scratch<A>,
+) -> Step<()> {
+    let Scratch { pair, seen, .. } = scratch;
+    pair.request_key = seen.key;
+    pair.reply_key = answer(real, &seen.key);
+    pair.follow_keys();
     let mut tries = 0;
     while tries < 2 {
         match pair::claim_reply(tables, &mut scratch.pair, scratch.now) {
@@ -156,16 +180,18 @@ fn claim_for_nat<T: Tables>(tables: &T, real: &Real, scratch: &mut Scratch) -> S
     Err(Verdict::drop(DropReason::TupleClash))
 }
 
-/// The port a real server is spoken to on.
+/// The tuple of the real server's answer to the client itself.
 #[inline(always)]
-pub(super) fn port_of(real: &Real, key: &FlowKey) -> Port {
-    if real.port == Port::ZERO { key.dport } else { real.port }
+pub(super) fn answer<A: Family>(real: &Real, key: &FlowKey<A>) -> FlowKey<A> {
+    let sport = if real.port == Port::ZERO { key.dport } else { real.port };
+    let (src, proto) = (A::narrowed(real.addr), key.proto);
+    FlowKey { src, dst: key.src, sport, dport: key.sport, proto, zone: 0, pad: [0; 2] }
 }
 
 /// Clears a reply tuple that stands in the way of a new flow of the same client: a half-open orphan of the very
 /// same flow, or a connection that has ended.
 #[inline(always)]
-fn make_way<T: Tables>(tables: &T, scratch: &mut Scratch) {
+fn make_way<A: Family, T: Flows<A>>(tables: &T, scratch: &mut Scratch<A>) {
     let pair = &scratch.pair;
     if let Some(orphan) = tables.half_open(&pair.reply_key)
         && orphan.rewrite().twin() == pair.request_key
@@ -190,10 +216,10 @@ const HOP_TRIES: u32 = 8;
 /// The way back to whoever sent this frame: out of the interface it came in by, to the address it came from.
 /// The daemon moves the entry along when that neighbour's address changes.
 #[inline(always)]
-pub(super) fn client_hop<P: PacketBytes, T: Tables>(
+pub(super) fn client_hop<A: Family, P: PacketBytes, T: Tables>(
     packet: &P,
     tables: &T,
-    scratch: &mut Scratch,
+    scratch: &mut Scratch<A>,
 ) -> Step<HopId> {
     let eth: &Ethernet = packet.at(0).ok_or(Verdict::pass(PassReason::Truncated))?;
     let ifindex = scratch.ifindex;

@@ -3,11 +3,8 @@
 
 use super::pair;
 use super::tables::{LoadChange, Table};
-use super::{PacketBytes, Tables};
+use super::{Family, Flows, PacketBytes};
 use crate::abi::{Config, ConnState, FlowKey, FlowRef, Tick, limits};
-
-/// Bytes of a key in the list.
-const KEY: usize = size_of::<FlowKey>();
 
 /// Whether an entry last seen at `stamp` in `state` has outlived its timeout. The daemon's filter and the
 /// program's judgement are this one function.
@@ -18,13 +15,12 @@ pub fn is_over(config: &Config, state: ConnState, stamp: Tick, now: Tick) -> boo
 
 /// Judges the keys that lie packed in `packet` (an all-zero key ends the list). Returns how many flows ended.
 #[inline(always)]
-pub fn run<P: PacketBytes, T: Tables>(packet: &P, tables: &T) -> u32 {
+pub fn run<A: Family, P: PacketBytes, T: Flows<A>>(packet: &P, tables: &T) -> u32 {
     let now = tables.now();
     let Some(config) = tables.config() else { return 0 };
     let (mut ended, mut at) = (0, 0);
     while at < limits::EXPIRE_BATCH as usize {
-        let Some(bytes) = packet.at::<[u8; KEY]>(at * KEY) else { break };
-        let key: FlowKey = bytemuck::cast(*bytes);
+        let Some(key) = A::key(packet, at) else { break };
         if key.proto == 0 {
             break;
         }
@@ -36,7 +32,7 @@ pub fn run<P: PacketBytes, T: Tables>(packet: &P, tables: &T) -> u32 {
 
 /// One key, in whichever table it is.
 #[inline(always)]
-fn judge<T: Tables>(tables: &T, config: &Config, key: &FlowKey, now: Tick) -> bool {
+fn judge<A: Family, T: Flows<A>>(tables: &T, config: &Config, key: &FlowKey<A>, now: Tick) -> bool {
     if let Some(entry) = tables.flow(key) {
         return judge_flow(tables, config, key, &entry, now);
     }
@@ -59,11 +55,11 @@ fn judge<T: Tables>(tables: &T, config: &Config, key: &FlowKey, now: Tick) -> bo
 }
 
 #[inline(always)]
-fn judge_flow<T: Tables>(
+fn judge_flow<A: Family, T: Flows<A>>(
     tables: &T,
     config: &Config,
-    key: &FlowKey,
-    entry: &FlowRef<'_>,
+    key: &FlowKey<A>,
+    entry: &FlowRef<'_, A>,
     now: Tick,
 ) -> bool {
     let rewrite = entry.rewrite();

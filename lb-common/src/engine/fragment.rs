@@ -4,10 +4,9 @@
 //! then. Fragments are forwarded as they are and not put together: addresses change, the transport checksum lies in the
 //! first alone and was mended there.
 
-use super::parse::IP;
 use super::slow::Scratch;
-use super::{PacketBytes, Seen, Step, Tables, Verdict, rewrite};
-use crate::abi::{DropReason, FragmentKey, Fragmented, PassReason, Tick, limits};
+use super::{Family, Flows, PacketBytes, Step, Verdict, rewrite};
+use crate::abi::{DropReason, PassReason, limits};
 use crate::wire::ipv4::Ipv4;
 use crate::wire::tcp::{Tcp, TcpFlags};
 
@@ -16,10 +15,12 @@ use crate::wire::tcp::{Tcp, TcpFlags};
 pub const FIRST: u8 = 0x40;
 /// Any but the first.
 pub const LATER: u8 = 0x80;
+/// No fragment's mark (`URG` on the wire): the transport header is not where it usually is.
+pub const FAR: u8 = 0x20;
 
-const _: () = assert!((FIRST | LATER) & TcpFlags::OF_STATE == 0);
+const _: () = assert!((FIRST | LATER | FAR) & TcpFlags::OF_STATE == 0);
 
-/// The mark of a packet; 0: it is whole.
+/// The mark of an IPv4 packet; 0: it is whole.
 #[inline(always)]
 pub fn mark(ip: &Ipv4) -> u8 {
     match (ip.is_fragment(), ip.is_later_fragment()) {
@@ -29,51 +30,41 @@ pub fn mark(ip: &Ipv4) -> u8 {
     }
 }
 
-/// What a packet's fragments have in common.
+/// Remembers where a first fragment goes. `scratch.fragmented.rewrite` is its flow's.
 #[inline(always)]
-fn key<P: PacketBytes>(packet: &P, seen: &Seen) -> Option<FragmentKey> {
-    let id = packet.at::<Ipv4>(IP)?.identification();
-    Some(FragmentKey { src: seen.key.src, dst: seen.key.dst, id, proto: seen.key.proto, pad: 0 })
-}
-
-/// Remembers where a first fragment goes. `noted.rewrite` is its flow's.
-#[inline(always)]
-pub fn remember<P: PacketBytes, T: Tables>(
+pub fn remember<A: Family, P: PacketBytes, T: Flows<A>>(
     packet: &P,
     tables: &T,
-    seen: &Seen,
-    noted: &mut Fragmented,
-    now: Tick,
+    scratch: &mut Scratch<A>,
 ) {
-    noted.stamp = now;
-    if let Some(key) = key(packet, seen) {
-        tables.put_fragment(&key, noted);
+    scratch.fragmented.stamp = scratch.now;
+    let Scratch { seen, place, fragment, .. } = scratch;
+    if A::fragment(packet, seen, *place, fragment).is_some() {
+        tables.put_fragment(&scratch.fragment, &scratch.fragmented);
     }
 }
 
 /// Sends a later fragment after the first.
 #[inline(always)]
-pub fn follow<P: PacketBytes, T: Tables>(
+pub fn follow<A: Family, P: PacketBytes, T: Flows<A>>(
     packet: &mut P,
     tables: &T,
-    scratch: &Scratch,
+    scratch: &mut Scratch<A>,
 ) -> Step<Verdict> {
-    let (seen, unknown) = (&scratch.seen, Verdict::pass(PassReason::Fragment));
-    let key = key(packet, seen).ok_or(unknown)?;
-    let first = tables.fragment(&key).ok_or(unknown)?;
+    let unknown = Verdict::pass(PassReason::Fragment);
+    let Scratch { seen, place, fragment, .. } = scratch;
+    let piece = A::fragment(packet, seen, *place, fragment).ok_or(unknown)?;
+    let first = tables.fragment(&scratch.fragment).ok_or(unknown)?;
     let config = tables.config().ok_or(Verdict::drop(DropReason::BadMapValue))?;
     let life = config.ticks_per_1024_s.wrapping_mul(limits::FRAGMENT_SECONDS) >> 10;
     if scratch.now.since(first.stamp) > life {
         return Err(unknown);
     }
-    let cut = Verdict::drop(DropReason::TruncatedRewrite);
-    let offset = usize::from(packet.at::<Ipv4>(IP).ok_or(cut)?.fragment_offset());
-    if seen.key.proto == Ipv4::TCP && offset < Tcp::LEN {
+    if piece.tcp && usize::from(piece.offset) < Tcp::LEN {
         return Err(Verdict::drop(DropReason::FragmentOverlap));
     }
-    let rewrite = &first.rewrite;
+    scratch.refused()?;
+    let (rewrite, seen) = (&first.rewrite, &scratch.seen);
     let hop = rewrite::way(tables, rewrite.hop, seen)?;
-    let ip = packet.at_mut::<Ipv4>(IP).ok_or(cut)?;
-    ip.forward(rewrite.src, rewrite.dst, rewrite.ip_delta);
     Ok(rewrite::depart(packet, tables, rewrite, hop, seen))
 }

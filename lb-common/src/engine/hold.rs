@@ -5,17 +5,17 @@
 //! known flow's state has moved as the packet says, and moves no further when it comes back.
 
 use super::slow::Scratch;
-use super::{PacketBytes, Tables, Verdict};
+use super::{Family, PacketBytes, Tables, Verdict};
 use crate::abi::{Budget, DropReason, HeldHead, limits};
 
 /// The verdict on a packet that is to be dropped: held if its next hop lacks only the address, and there is room for
 /// it, else what it was.
 #[inline(always)]
-pub fn or<P: PacketBytes, T: Tables>(
+pub fn or<A: Family, P: PacketBytes, T: Tables>(
     verdict: Verdict,
     packet: &P,
     tables: &T,
-    scratch: &Scratch,
+    scratch: &Scratch<A>,
 ) -> Verdict {
     let (len, hop) = (packet.len() as u32, scratch.blocked.hop);
     // Ways back to clients are learned from their frames: nobody could be asked for a missing one.

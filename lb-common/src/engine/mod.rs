@@ -11,6 +11,7 @@
 
 pub mod admit;
 pub mod expire;
+pub mod family;
 pub mod fragment;
 pub mod hold;
 pub mod icmp;
@@ -26,11 +27,13 @@ pub mod sum;
 pub mod tables;
 pub mod tcp_state;
 
-use crate::abi::{DropReason, HeldHead, Notice, PassReason};
+use crate::abi::{DropReason, FlowRewrite, HeldHead, Notice, PassReason};
+use crate::wire::eth::Ethernet;
 
+pub use family::Family;
 pub use parse::Seen;
 pub use slow::Scratch;
-pub use tables::Tables;
+pub use tables::{Flows, Tables};
 
 /// Access to the bytes of one frame. `None` everywhere: the frame ends before `off + size_of::<T>()`.
 pub trait PacketBytes {
@@ -46,6 +49,14 @@ pub trait PacketBytes {
     fn far_mut<T: crate::wire::Wire>(&mut self, off: usize) -> Option<&mut T> {
         self.at_mut(off)
     }
+    /// [`family::ipv4::behind_options`]; a method for the same reason as [`sum`](Self::sum).
+    fn ipv4_place(&self) -> family::place::Place {
+        family::ipv4::behind_options(self)
+    }
+    /// [`family::ipv6::behind_extensions`]; likewise.
+    fn ipv6_place(&self) -> family::place::Place {
+        family::ipv6::behind_extensions(self)
+    }
     /// The folded one's complement sum of `len` bytes at `from`; `None`: there are not as many, or more than
     /// [`sum::MOST`]. A method so that the kernel's shell can make a function of its own of that loop, which the
     /// verifier then walks once instead of going on with the program from each of its ends.
@@ -60,10 +71,33 @@ pub trait PacketBytes {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Puts `bytes` more in front of the frame; the old start is then at `bytes`. `false`: no room, nothing done.
-    fn grow_front(&mut self, bytes: usize) -> bool;
-    /// Cuts the frame to `len` bytes. `false`: not possible, nothing done.
-    fn truncate(&mut self, len: usize) -> bool;
+    /// Bytes of data in each of the packets that leave, where the frame is several of one flow in one (GSO); 0: it is
+    /// one packet. Only a shell that runs behind the kernel's GRO sees such frames.
+    #[inline(always)]
+    fn segment(&self) -> u16 {
+        0
+    }
+    /// New ports in the transport header at `l4`, a constant unless `FAR`, and a checksum there that fits them and the new
+    /// addresses; the addresses themselves are not written. `false`: the frame ends before. A method for the shell of a
+    /// stack that carries checksums half-made.
+    #[inline(always)]
+    fn forward_transport<A: Family, const FAR: bool>(
+        &mut self,
+        rewrite: &FlowRewrite<A>,
+        l4: usize,
+        is_tcp: bool,
+    ) -> bool {
+        rewrite::transport_in_place::<A, Self, FAR>(self, rewrite, l4, is_tcp).is_some()
+    }
+    /// Most bytes of a packet that an error can quote.
+    #[inline(always)]
+    fn quotable(&self) -> usize {
+        usize::MAX
+    }
+    /// Puts `front` bytes between the Ethernet and the IP header and cuts the frame behind the first `quoted` bytes of the
+    /// IP packet, whose transport header started at `l4`; what is in front of the old IP header is undefined then.
+    /// `false`: no room, and all of the frame is.
+    fn make_quotation(&mut self, front: usize, quoted: usize, l4: usize) -> bool;
     /// Whether the daemon gave it back: it runs on a thread of the daemon's, not where frames arrive.
     fn is_given_back(&self) -> bool {
         false
@@ -126,6 +160,18 @@ impl Verdict {
     const fn into_word(self, ifindex: &mut u32) -> u32 {
         *ifindex = self.ifindex;
         self.code
+    }
+
+    /// The word without the interface: all of a verdict that passes or drops.
+    #[inline(always)]
+    const fn first_word(self) -> u32 {
+        self.code
+    }
+
+    /// The opposite.
+    #[inline(always)]
+    const fn from_first_word(code: u32) -> Self {
+        Self { code, ifindex: 0 }
     }
 
     /// Rewritten; send it.
@@ -198,10 +244,16 @@ impl core::fmt::Debug for Verdict {
 /// `Err` is not a failure: it is "stop here, with this verdict".
 pub type Step<T> = Result<T, Verdict>;
 
-/// A packet's way through xlb.
+/// Whether the frame is the other program's, which walks as [`walk::<Addr6>`](walk).
 #[inline(always)]
-pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
-    let seen = match parse::headers(packet) {
+pub fn is_ipv6<P: PacketBytes>(packet: &P) -> bool {
+    packet.at::<Ethernet>(0).is_some_and(|eth| eth.ether_type() == Ethernet::IPV6)
+}
+
+/// A packet's way through xlb, of family `A`; others are passed.
+#[inline(always)]
+pub fn walk<A: Family, P: PacketBytes, T: Flows<A>>(packet: &mut P, tables: &T) -> Verdict {
+    let seen = match A::headers(packet) {
         Ok(seen) => seen,
         Err(verdict) => return verdict,
     };
@@ -215,6 +267,11 @@ pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     }
     let walked = tables.with_scratch(packet.is_given_back(), |scratch| {
         scratch.begin(&seen, now, packet.ingress());
+        if seen.tcp.any(fragment::FAR)
+            && let Err(verdict) = parse::behind_options(packet, scratch)
+        {
+            return verdict;
+        }
         let code = if scratch.seen.is_icmp() {
             icmp::walk(packet, tables, scratch)
         } else {

@@ -6,45 +6,40 @@
 //!
 //! Making: the reply key first, if absent; then the request key; if that fails, the first is taken back.
 
-use super::rewrite::Tuple;
+use super::parse::TCP;
 use super::tables::{InsertError, LoadChange, Table};
-use super::{Seen, Tables, tcp_state};
+use super::{Family, Flows, Seen, Tables, tcp_state};
 use crate::abi::{
-    ConnState, Flow, FlowFlags, FlowKey, FlowRef, FlowRewrite, Gauge, HopId, Notice, Tick,
+    ConnState, Flow, FlowFlags, FlowKey, FlowRef, Gauge, HopId, Notice, RealId, Tick,
 };
-use crate::wire::ipv4::Ipv4;
+use crate::wire::Addr4;
 
 /// Both entries of a flow and their keys, while they are being made.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Pair {
+pub struct Pair<A = Addr4> {
     /// Key of the request direction: the client's packet as it arrives.
-    pub request_key: FlowKey,
+    pub request_key: FlowKey<A>,
     /// Key of the reply direction: the real server's packet as it arrives.
-    pub reply_key: FlowKey,
+    pub reply_key: FlowKey<A>,
     /// The primary.
-    pub request: Flow,
+    pub request: Flow<A>,
     /// The copy.
-    pub reply: Flow,
+    pub reply: Flow<A>,
 }
 
-impl Pair {
-    /// Fills everything that follows from the tuples: packets arrive as `key` and leave as `to`. The rest of the
-    /// two rewrites stays.
+impl<A: Family> Pair<A> {
+    /// Fills everything that follows from the two keys. The rest of the two rewrites stays.
     #[inline(always)]
-    pub fn set_tuples(&mut self, key: &FlowKey, to: &Tuple) {
-        self.request_key = *key;
-        self.request.rewrite.set_tuple(key, to);
-        self.reply_key = self.request.rewrite.twin();
-        let back = Tuple { src: key.dst, dst: key.src, sport: key.dport, dport: key.sport };
-        self.reply.rewrite.set_tuple(&self.reply_key, &back);
+    pub fn follow_keys(&mut self) {
+        self.request.rewrite.set_tuple(&self.request_key, &self.reply_key);
+        self.reply.rewrite.set_tuple(&self.reply_key, &self.request_key);
     }
 
     /// Fills a pair from one of its entries, found under `key` in a table, and the other direction's hop.
     #[inline(always)]
-    pub fn complete_from(&mut self, key: &FlowKey, entry: &FlowRef<'_>, other_hop: HopId) {
+    pub fn complete_from(&mut self, key: &FlowKey<A>, entry: &FlowRef<'_, A>, other_hop: HopId) {
         let known = entry.rewrite();
-        let twin_key = known.twin();
         let (mine, mine_key, other, other_key) = if known.is_reply() {
             (&mut self.reply, &mut self.reply_key, &mut self.request, &mut self.request_key)
         } else {
@@ -52,12 +47,11 @@ impl Pair {
         };
         *mine_key = *key;
         mine.rewrite = *known;
-        *other_key = twin_key;
+        *other_key = known.twin();
         other.rewrite = *known;
         other.rewrite.flags = known.flags ^ FlowFlags::REPLY;
         other.rewrite.hop = other_hop;
-        let back = Tuple { src: key.dst, dst: key.src, sport: key.dport, dport: key.sport };
-        other.rewrite.set_tuple(&twin_key, &back);
+        other.rewrite.set_tuple(other_key, key);
     }
 
     /// Gives both entries the same state and stamp.
@@ -72,15 +66,19 @@ impl Pair {
     /// The state a flow of this protocol begins in.
     #[inline(always)]
     fn first_state(&self) -> ConnState {
-        let tcp = self.request.rewrite.proto == Ipv4::TCP;
+        let tcp = self.request.rewrite.proto == TCP;
         if tcp { ConnState::SynRecv } else { ConnState::Udp }
     }
 }
 
-/// Inserts the reply entry into HALF_OPEN4: the claim on the tuple. A tuple that lives in FLOWS4 is taken too;
+/// Inserts the reply entry into HALF_OPEN: the claim on the tuple. A tuple that lives in FLOWS is taken too;
 /// looking there *after* the insert leaves no gap, for promotion inserts there before it removes here.
 #[inline(always)]
-pub fn claim_reply<T: Tables>(tables: &T, pair: &mut Pair, now: Tick) -> Result<(), InsertError> {
+pub fn claim_reply<A: Family, T: Flows<A>>(
+    tables: &T,
+    pair: &mut Pair<A>,
+    now: Tick,
+) -> Result<(), InsertError> {
     pair.set_life(pair.first_state(), now);
     tables.insert(Table::HalfOpen, &pair.reply_key, &pair.reply)?;
     if tables.flow(&pair.reply_key).is_some() {
@@ -92,7 +90,7 @@ pub fn claim_reply<T: Tables>(tables: &T, pair: &mut Pair, now: Tick) -> Result<
 
 /// Inserts the request entry beside a claimed reply entry; on failure the claim is taken back.
 #[inline(always)]
-pub fn complete<T: Tables>(tables: &T, pair: &Pair) -> Result<(), InsertError> {
+pub fn complete<A: Family, T: Flows<A>>(tables: &T, pair: &Pair<A>) -> Result<(), InsertError> {
     let done = tables.insert(Table::HalfOpen, &pair.request_key, &pair.request);
     if done.is_err() {
         tables.remove(Table::HalfOpen, &pair.reply_key);
@@ -100,12 +98,12 @@ pub fn complete<T: Tables>(tables: &T, pair: &Pair) -> Result<(), InsertError> {
     done
 }
 
-/// Moves a pair from HALF_OPEN4 to FLOWS4, in `state`. On an error nothing has changed; `Exists`: a flood threw our
+/// Moves a pair from HALF_OPEN to FLOWS, in `state`. On an error nothing has changed; `Exists`: a flood threw our
 /// half-open reply entry out, and the tuple is another flow's by now.
 #[inline(always)]
-pub fn promote<T: Tables>(
+pub fn promote<A: Family, T: Flows<A>>(
     tables: &T,
-    pair: &mut Pair,
+    pair: &mut Pair<A>,
     state: ConnState,
     now: Tick,
 ) -> Result<(), InsertError> {
@@ -133,7 +131,7 @@ pub fn promote<T: Tables>(
 
 /// What a change of state does to the counts of active and inactive connections.
 #[inline(always)]
-fn settle<T: Tables>(tables: &T, rewrite: &FlowRewrite, before: ConnState, after: ConnState) {
+fn settle<T: Tables>(tables: &T, real: RealId, before: ConnState, after: ConnState) {
     let counts = |state: ConnState| match state {
         ConnState::Dead => (0, 0),
         state if state.is_active() => (1, 0),
@@ -143,17 +141,22 @@ fn settle<T: Tables>(tables: &T, rewrite: &FlowRewrite, before: ConnState, after
     let change =
         LoadChange { active: active - was_active, inactive: inactive - was_inactive, half_open: 0 };
     if change.active != 0 || change.inactive != 0 {
-        tables.add_load(rewrite.real, change);
+        tables.add_load(real, change);
     }
 }
 
 /// How often a compare-and-swap is tried before the packet goes on without it: the other CPU's change stands.
 const SWAPS: u32 = 3;
 
-/// Brings the pair of `entry` (in FLOWS4) to the state after a segment. `twin_key`: the other direction's key. A
+/// Brings the pair of `entry` (in FLOWS) to the state after a segment. `twin_key`: the other direction's key. A
 /// primary that has vanished is left to the daemon's sweep.
 #[inline(always)]
-pub fn advance<T: Tables>(tables: &T, entry: &FlowRef<'_>, twin_key: &FlowKey, seen: &Seen) {
+pub fn advance<A: Family, T: Flows<A>>(
+    tables: &T,
+    entry: &FlowRef<'_, A>,
+    twin_key: &FlowKey<A>,
+    seen: &Seen<A>,
+) {
     let rewrite = entry.rewrite();
     let reply = rewrite.is_reply();
     let twin = tables.flow(twin_key);
@@ -169,7 +172,7 @@ pub fn advance<T: Tables>(tables: &T, entry: &FlowRef<'_>, twin_key: &FlowKey, s
             if !tables.swap_state(&primary, before as u32, after) {
                 continue;
             }
-            settle(tables, rewrite, before, after);
+            settle(tables, rewrite.real, before, after);
         }
         if let Some(copy) = copy {
             copy.set_state(after);
@@ -178,20 +181,20 @@ pub fn advance<T: Tables>(tables: &T, entry: &FlowRef<'_>, twin_key: &FlowKey, s
     }
 }
 
-/// Ends a pair of FLOWS4 by its primary: claims it, settles the counters, removes both entries. `false`: another
+/// Ends a pair of FLOWS by its primary: claims it, settles the counters, removes both entries. `false`: another
 /// did, or its state moved on meanwhile.
 #[inline(always)]
-pub fn end<T: Tables>(
+pub fn end<A: Family, T: Flows<A>>(
     tables: &T,
-    request_key: &FlowKey,
-    reply_key: &FlowKey,
-    primary: &FlowRef<'_>,
+    request_key: &FlowKey<A>,
+    reply_key: &FlowKey<A>,
+    primary: &FlowRef<'_, A>,
     from: ConnState,
 ) -> bool {
     if !tables.swap_state(primary, from as u32, ConnState::Dead) {
         return false;
     }
-    settle(tables, primary.rewrite(), from, ConnState::Dead);
+    settle(tables, primary.rewrite().real, from, ConnState::Dead);
     tables.add_gauge(Gauge::Flows, -1);
     tables.remove(Table::Flows, reply_key);
     tables.remove(Table::Flows, request_key);

@@ -3,65 +3,45 @@
 //! | reason | error | from |
 //! | --- | --- | --- |
 //! | no real server may take it | port unreachable, as `ip_vs_leave` in `net/netfilter/ipvs/ip_vs_core.c` sends | the virtual address |
-//! | its TTL ends | time exceeded (RFC 1812, 5.3.1) | where it was sent to, if that is ours, else the interface |
-//! | too large, and not to be fragmented | fragmentation needed with the MTU (RFC 1191) | the same |
+//! | its TTL ends | time exceeded (RFC 1812, 5.3.1; RFC 4443, 3.3) | where it was sent to, if that is ours, else the interface |
+//! | too large, and not to be fragmented | fragmentation needed or packet too big, with the MTU (RFC 1191, 4443) | the same |
 //!
-//! The frame becomes the error in place: 28 bytes more in front, the quotation cut to the IPv4 header and eight bytes
-//! (RFC 792), everything else off the end. It quotes the packet as it arrived, and goes back by where it came from.
+//! The frame becomes the error in place: more in front, the quotation cut, everything else off the end. It quotes the
+//! packet as it arrived, and goes back by where it came from.
 
-use super::parse::IP;
+use core::hint::black_box;
+
+use super::family::Complaint;
 use super::slow::Scratch;
-use super::{Egress, PacketBytes, Tables, Verdict, hold};
-use crate::abi::{Budget, DropReason, FlowFlags, NextHop, Notice};
-use crate::wire::Addr4;
+use super::{Egress, Family, PacketBytes, Tables, Verdict, hold};
+use crate::abi::{Budget, DropReason, FlowFlags, Iface, NextHop, Notice};
 use crate::wire::checksum;
 use crate::wire::eth::Ethernet;
 use crate::wire::icmp::IcmpError;
-use crate::wire::ipv4::Ipv4;
-
-/// Bytes in front of the quotation, Ethernet not counted.
-const FRONT: usize = Ipv4::LEN + IcmpError::LEN;
-/// Where the quotation starts in the finished frame.
-const QUOTE: usize = IP + FRONT;
-
-/// What the error says.
-struct Complaint {
-    kind: u8,
-    code: u8,
-    /// The MTU of fragmentation needed, else 0.
-    mtu: u16,
-    from: Addr4,
-}
 
 /// What becomes of a packet that `verdict` would drop: it ends with the error that its sender is owed, or waits for a
 /// neighbour, or just ends. One place for all of them: the verifier walks it once for each way that leads here.
 #[inline(always)]
-pub fn answer<P: PacketBytes, T: Tables>(
+pub fn answer<A: Family, P: PacketBytes, T: Tables>(
     verdict: Verdict,
     packet: &mut P,
     tables: &T,
-    scratch: &Scratch,
+    scratch: &mut Scratch<A>,
 ) -> Verdict {
     const NOBODY: Verdict = Verdict::drop(DropReason::NoUsableReal);
     const TTL: Verdict = Verdict::drop(DropReason::TtlExpired);
     const TOO_LARGE: Verdict = Verdict::drop(DropReason::MtuExceeded);
-    let (kind, code, mtu) = match verdict {
-        NOBODY => (IcmpError::UNREACHABLE, IcmpError::PORT, 0),
-        TTL => (IcmpError::TIME_EXCEEDED, IcmpError::TTL, 0),
-        TOO_LARGE if must_stay_whole(packet) => {
+    let complaint = match verdict {
+        NOBODY => Some(A::NOBODY),
+        TTL => Some(A::TTL),
+        TOO_LARGE => {
             let mtu = tables.hop(scratch.blocked.hop).map_or(0, |hop| hop.mtu);
-            (IcmpError::UNREACHABLE, IcmpError::FRAGMENTATION_NEEDED, mtu)
+            A::too_big(packet, mtu)
         }
-        _ => return hold::or(verdict, packet, tables, scratch),
+        _ => None,
     };
-    // A real server under NAT writes to the client, whose address is not ours to speak with.
-    let foreign = scratch.blocked.flags & (FlowFlags::REPLY | FlowFlags::FULL_NAT);
-    let from = if foreign == FlowFlags::REPLY {
-        tables.iface(scratch.ifindex).map_or(Addr4::UNSPECIFIED, |iface| iface.addr)
-    } else {
-        scratch.seen.key.dst
-    };
-    match complain(packet, tables, scratch, &Complaint { kind, code, mtu, from }) {
+    let Some(complaint) = complaint else { return hold::or(verdict, packet, tables, scratch) };
+    match complain(packet, tables, scratch, &complaint) {
         Some(egress) => verdict.answered(egress),
         None if verdict == NOBODY => Verdict::drop(DropReason::NoUsableRealQuiet),
         None => {
@@ -71,45 +51,53 @@ pub fn answer<P: PacketBytes, T: Tables>(
     }
 }
 
+/// Whom the error is from, into `scratch.speaker`. A real server under NAT writes to the client, whose address is not ours
+/// to speak with.
 #[inline(always)]
-fn must_stay_whole<P: PacketBytes>(packet: &P) -> bool {
-    packet.at::<Ipv4>(IP).is_some_and(Ipv4::dont_fragment)
+fn find_speaker<A: Family>(iface: &Iface, scratch: &mut Scratch<A>) {
+    let foreign = scratch.blocked.flags & (FlowFlags::REPLY | FlowFlags::FULL_NAT);
+    if foreign == FlowFlags::REPLY {
+        scratch.speaker = *A::of_iface(iface);
+    } else {
+        scratch.speaker = scratch.seen.key.dst;
+    }
 }
 
-/// Turns the frame into the error. `None`: over the limit, nowhere to speak from, or no room.
+/// Turns the frame into the error. `None`: over the limit, nowhere to speak from, no room, or nothing to be answered.
 #[inline(always)]
-fn complain<P: PacketBytes, T: Tables>(
+fn complain<A: Family, P: PacketBytes, T: Tables>(
     packet: &mut P,
     tables: &T,
-    scratch: &Scratch,
+    scratch: &mut Scratch<A>,
     complaint: &Complaint,
 ) -> Option<Egress> {
     let iface = tables.iface(scratch.ifindex)?;
+    // About a packet whose header is broken nobody is told (RFC 1812, 4.3.2.7): its source may be, too. New flows' were
+    // looked at before, those of known flows were not.
+    if !A::is_intact(packet, scratch.place.l4())? {
+        return None;
+    }
+    find_speaker(iface, scratch);
+    // Read again wherever it is needed: in the kernel program the stack has no room for it.
+    let from = black_box(&scratch.speaker);
     let eth = packet.at::<Ethernet>(0)?;
     let (sender, ours) = (eth.src(), eth.dst());
-    if complaint.from == Addr4::UNSPECIFIED
+    let front = A::HEADER + IcmpError::LEN;
+    let quoted = A::quotes(&scratch.seen, scratch.place.l4()).min(packet.quotable());
+    if from.is_unspecified()
         || !tables.take(Budget::Icmp, scratch.now)
-        || !packet.grow_front(FRONT)
+        // From here on the old frame is gone, whatever happens.
+        || !packet.make_quotation(front, quoted, scratch.place.l4())
     {
         return None;
     }
-    // From here on the old frame is gone, whatever happens.
-    if !packet.truncate(QUOTE + IcmpError::QUOTE) {
-        return None;
-    }
-    let quoted = checksum::sum(packet.at::<[u8; IcmpError::QUOTE]>(QUOTE)?);
-    let first = [complaint.kind, complaint.code];
-    let mtu = complaint.mtu.to_be_bytes();
-    let words = u32::from(u16::from_ne_bytes(first)) + u32::from(u16::from_ne_bytes(mtu));
-    let check = !checksum::fold(quoted + words);
-    *packet.at_mut::<IcmpError>(IP + Ipv4::LEN)? = IcmpError {
-        kind: complaint.kind,
-        code: complaint.code,
-        check: check.to_ne_bytes(),
-        rest: [0, 0, mtu[0], mtu[1]],
-    };
-    let length = (FRONT + IcmpError::QUOTE) as u16;
-    packet.at_mut::<Ipv4>(IP)?.set(complaint.from, scratch.seen.key.src, Ipv4::ICMP, length);
-    packet.at_mut::<Ethernet>(0)?.set(sender, ours, Ethernet::IPV4);
+    let message = IcmpError::LEN + quoted;
+    packet.at_mut::<Ethernet>(0)?.set(sender, ours, A::ETHER_TYPE);
+    let pseudo = A::fill(packet, black_box(from), &scratch.seen.key.src, message as u16)?;
+    let Complaint { kind, code, mtu } = *complaint;
+    let rest = mtu.to_be_bytes();
+    *packet.at_mut::<IcmpError>(A::L4)? = IcmpError { kind, code, check: [0; 2], rest };
+    let sum = u32::from(packet.sum(A::L4, message)?);
+    packet.at_mut::<IcmpError>(A::L4)?.check = (!checksum::fold(sum + pseudo)).to_ne_bytes();
     Some(Egress { ifindex: scratch.ifindex, bounce: iface.flags & NextHop::TX != 0 })
 }

@@ -1,17 +1,19 @@
 //! From a flow's entry to the frame that leaves: first all that can go wrong ([`way`]), then the bytes ([`send`]).
 
-use super::parse::{IP, L4};
-use super::{Egress, PacketBytes, Seen, Step, Tables, Verdict};
+use super::{Egress, Family, PacketBytes, Seen, Step, Tables, Verdict};
 use crate::abi::{DropReason, FlowKey, FlowRewrite, HopId, HopState, NextHop};
+use crate::wire::checksum::{self, Delta};
 use crate::wire::eth::Ethernet;
-use crate::wire::ipv4::Ipv4;
 use crate::wire::tcp::Tcp;
 use crate::wire::udp::Udp;
-use crate::wire::{Addr4, Port, checksum::Delta};
 
 /// The next hop of a flow, if the packet can take it.
 #[inline(always)]
-pub fn way<'t, T: Tables>(tables: &'t T, id: HopId, seen: &Seen) -> Step<&'t NextHop> {
+pub fn way<'t, A: Family, T: Tables>(
+    tables: &'t T,
+    id: HopId,
+    seen: &Seen<A>,
+) -> Step<&'t NextHop> {
     let hop = tables.hop(id).ok_or(Verdict::drop(DropReason::BadMapValue))?;
     if hop.state != HopState::Valid as u8 {
         let gone = hop.state == HopState::Gone as u8;
@@ -21,7 +23,7 @@ pub fn way<'t, T: Tables>(tables: &'t T, id: HopId, seen: &Seen) -> Step<&'t Nex
     if seen.ttl <= 1 {
         return Err(Verdict::drop(DropReason::TtlExpired));
     }
-    if seen.length > hop.mtu {
+    if seen.largest > hop.mtu {
         return Err(Verdict::drop(DropReason::MtuExceeded));
     }
     Ok(hop)
@@ -30,71 +32,114 @@ pub fn way<'t, T: Tables>(tables: &'t T, id: HopId, seen: &Seen) -> Step<&'t Nex
 /// Writes the new addresses, ports and checksums, and counts. The frame was parsed, so its headers are there;
 /// the verifier wants each access checked once more, and a failure would be counted.
 #[inline(always)]
-pub fn send<P: PacketBytes, T: Tables>(
+pub fn send<A: Family, P: PacketBytes, T: Tables>(
     packet: &mut P,
     tables: &T,
-    rewrite: &FlowRewrite,
+    rewrite: &FlowRewrite<A>,
     hop: &NextHop,
-    seen: &Seen,
+    seen: &Seen<A>,
 ) -> Verdict {
-    let cut = Verdict::drop(DropReason::TruncatedRewrite);
-    if seen.is_tcp() {
-        let Some(tcp) = packet.at_mut::<Tcp>(L4) else { return cut };
-        tcp.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
-    } else {
-        let Some(udp) = packet.at_mut::<Udp>(L4) else { return cut };
-        udp.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
+    if !packet.forward_transport::<A, false>(rewrite, A::L4, seen.is_tcp()) {
+        return Verdict::drop(DropReason::TruncatedRewrite);
     }
-    let Some(ip) = packet.at_mut::<Ipv4>(IP) else { return cut };
-    ip.forward(rewrite.src, rewrite.dst, rewrite.ip_delta);
     depart(packet, tables, rewrite, hop, seen)
 }
 
-/// The last of it: the frame's own addresses, the count, the way out.
+/// The same where the transport header starts at `l4`, behind options or extension headers.
 #[inline(always)]
-pub fn depart<P: PacketBytes, T: Tables>(
+pub fn send_far<A: Family, P: PacketBytes, T: Tables>(
     packet: &mut P,
     tables: &T,
-    rewrite: &FlowRewrite,
+    rewrite: &FlowRewrite<A>,
     hop: &NextHop,
-    seen: &Seen,
+    seen: &Seen<A>,
+    l4: usize,
+) -> Verdict {
+    if !packet.forward_transport::<A, true>(rewrite, l4, seen.is_tcp()) {
+        return Verdict::drop(DropReason::TruncatedRewrite);
+    }
+    depart(packet, tables, rewrite, hop, seen)
+}
+
+/// Ports and transport checksum where the checksum in the frame is whole.
+#[inline(always)]
+pub(super) fn transport_in_place<A: Family, P: PacketBytes + ?Sized, const FAR: bool>(
+    packet: &mut P,
+    rewrite: &FlowRewrite<A>,
+    l4: usize,
+    is_tcp: bool,
+) -> Option<()> {
+    if is_tcp {
+        let tcp: &mut Tcp = if FAR { packet.far_mut(l4)? } else { packet.at_mut(l4)? };
+        tcp.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
+    } else {
+        let udp: &mut Udp = if FAR { packet.far_mut(l4)? } else { packet.at_mut(l4)? };
+        udp.forward(rewrite.sport, rewrite.dport, rewrite.l4_delta);
+    }
+    Some(())
+}
+
+/// The IP header, and the last of it. All there is to do with a packet without a transport header.
+#[inline(always)]
+pub fn depart<A: Family, P: PacketBytes, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    rewrite: &FlowRewrite<A>,
+    hop: &NextHop,
+    seen: &Seen<A>,
+) -> Verdict {
+    if A::forward(packet, rewrite).is_none() {
+        return Verdict::drop(DropReason::TruncatedRewrite);
+    }
+    leave(packet, tables, rewrite, hop, seen.length)
+}
+
+/// The last of it: the frame's own addresses, the count of a packet of `length` bytes, the way out.
+#[inline(always)]
+pub fn leave<A: Family, P: PacketBytes, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    rewrite: &FlowRewrite<A>,
+    hop: &NextHop,
+    length: u16,
 ) -> Verdict {
     let Some(eth) = packet.at_mut::<Ethernet>(0) else {
         return Verdict::drop(DropReason::TruncatedRewrite);
     };
     eth.set_addresses(hop.dst, hop.src);
-    tables.count_packet(rewrite.real, rewrite.is_reply(), seen.length);
+    tables.count_packet(rewrite.real, rewrite.is_reply(), length);
     let bounce = hop.ifindex == packet.ingress() && hop.flags & NextHop::TX != 0;
     Verdict::forward(Egress { ifindex: hop.ifindex, bounce })
 }
 
-/// The addresses and ports a packet leaves with.
-#[derive(Clone, Copy)]
-pub struct Tuple {
-    /// Source address.
-    pub src: Addr4,
-    /// Destination address.
-    pub dst: Addr4,
-    /// Source port.
-    pub sport: Port,
-    /// Destination port.
-    pub dport: Port,
-}
-
-impl FlowRewrite {
-    /// Fills what follows from the two tuples: the packet arrives as `from`, leaves as `to`. The deltas are the
-    /// same for every packet of the flow, so they are worked out once.
-    #[inline(always)]
-    pub fn set_tuple(&mut self, from: &FlowKey, to: &Tuple) {
-        let addresses = Delta::new().addr(from.src, to.src).addr(from.dst, to.dst);
-        let header = Ipv4::ONE_HOP.addr(from.src, to.src).addr(from.dst, to.dst);
-        let transport = addresses.port(from.sport, to.sport).port(from.dport, to.dport);
-        self.src = to.src;
-        self.dst = to.dst;
-        self.sport = to.sport;
-        self.dport = to.dport;
-        self.ip_delta = header.finish();
+impl<A: Family> FlowRewrite<A> {
+    /// Fills what follows from the tuples: packets arrive as `from`, what answers them as `answer`. The deltas are the
+    /// same for every packet of the flow, so they are worked out once. A function of its own in the kernel program, which
+    /// has no stack for so many addresses at a time. Always 0: it must return something.
+    #[inline(never)]
+    pub fn set_tuple(&mut self, from: &FlowKey<A>, answer: &FlowKey<A>) -> u32 {
+        let addresses = Delta::new().addr(from.src, answer.dst).addr(from.dst, answer.src);
+        let transport = addresses.port(from.sport, answer.dport).port(from.dport, answer.sport);
+        self.src = answer.dst;
+        self.dst = answer.src;
+        self.sport = answer.dport;
+        self.dport = answer.sport;
+        self.ip_delta = A::header_delta(addresses);
         self.l4_delta = transport.finish();
         self.proto = from.proto;
+        0
+    }
+
+    /// What the new addresses alone add to a sum: the part of [`l4_delta`](Self::l4_delta) that is of the
+    /// pseudo-header.
+    #[inline(always)]
+    pub fn address_delta(&self) -> u16 {
+        checksum::without(self.ip_delta, A::header_delta(Delta::new()))
+    }
+
+    /// What the new ports alone add to a sum.
+    #[inline(always)]
+    pub fn port_delta(&self) -> u16 {
+        checksum::without(self.l4_delta, self.address_delta())
     }
 }

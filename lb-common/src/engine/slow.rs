@@ -1,19 +1,22 @@
 //! Everything but the established path: handshakes, changes of state, the first packet of a flow.
 //!
-//! HALF_OPEN4 holds a flow from its first packet until the *client* has spoken twice with the real server's
+//! HALF_OPEN holds a flow from its first packet until the *client* has spoken twice with the real server's
 //! answer between: TCP's third segment, for UDP the answer or the second datagram. A flood of first packets
 //! therefore turns over that small table only, even where the real servers answer every SYN.
 
+use super::family::place::Place;
 use super::icmp::Quote;
 use super::pair::{self, Pair};
 use super::tables::{InsertError, LoadChange, Table};
 use super::{
-    PacketBytes, Seen, Step, Tables, Verdict, admit, fragment, refuse, rewrite, tcp_state,
+    Family, Flows, PacketBytes, Seen, Step, Tables, Verdict, admit, fragment, refuse, rewrite,
+    tcp_state,
 };
 use crate::abi::{
-    ConnState, DropReason, FlowKey, FlowRef, Fragmented, HopId, NextHop, Notice, ServiceKey,
-    StickyKey, Tick,
+    ConnState, DropReason, FlowKey, FlowRef, FragmentKey, Fragmented, HopId, NextHop, Notice,
+    ServiceKey, StickyKey, Tick,
 };
+use crate::wire::Addr4;
 use crate::wire::tcp::TcpFlags;
 
 /// The next hop that a packet may not be able to take.
@@ -31,12 +34,12 @@ pub struct Blocked {
 impl Blocked {
     /// [`rewrite::way`]; remembers what is in it.
     #[inline(always)]
-    pub(super) fn way<'t, T: Tables>(
+    pub(super) fn way<'t, A: Family, T: Tables>(
         &mut self,
         tables: &'t T,
         hop: HopId,
         flags: u8,
-        seen: &Seen,
+        seen: &Seen<A>,
     ) -> Step<&'t NextHop> {
         *self = Self { hop, flags, pad: [0; 3] };
         rewrite::way(tables, hop, seen)
@@ -46,9 +49,11 @@ impl Blocked {
 /// A packet on the slow path and room to work on it. Lives in a per-CPU map: the stack has 512 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Scratch {
+pub struct Scratch<A = Addr4> {
+    /// Where its transport header is.
+    pub place: Place,
     /// Its headers.
-    pub seen: Seen,
+    pub seen: Seen<A>,
     /// The time of its arrival.
     pub now: Tick,
     /// The interface it came in by.
@@ -56,15 +61,19 @@ pub struct Scratch {
     /// By which interface it leaves, where it does.
     pub leaves_by: u32,
     /// The flow that is being made.
-    pub pair: Pair,
+    pub pair: Pair<A>,
     /// What may be in its way.
     pub blocked: Blocked,
     /// Where a first fragment goes.
-    pub fragmented: Fragmented,
+    pub fragmented: Fragmented<A>,
+    /// What it has in common with the other fragments.
+    pub fragment: FragmentKey<A>,
     /// What an ICMP error quotes.
-    pub quote: Quote,
+    pub quote: Quote<A>,
     /// Key of the other direction of a flow that was found.
-    pub twin: FlowKey,
+    pub twin: FlowKey<A>,
+    /// Whom an error of our own is from.
+    pub speaker: A,
     /// The way back that is being learned.
     pub hop: NextHop,
     /// The service that was found. Its element in the map may be given to another service under our eyes (a map's
@@ -74,28 +83,43 @@ pub struct Scratch {
     pub client: StickyKey,
 }
 
-impl Scratch {
+impl<A: Family> Scratch<A> {
     /// Takes up a packet.
     #[inline(always)]
-    pub fn begin(&mut self, seen: &Seen, now: Tick, ifindex: u32) {
+    pub fn begin(&mut self, seen: &Seen<A>, now: Tick, ifindex: u32) {
+        self.place = Place::at(A::L4, 0, 0);
         self.seen = *seen;
         self.now = now;
         self.ifindex = ifindex;
+    }
+
+    /// Whether the packet, which is of a flow or for a virtual server, must not go on for what was found before its
+    /// transport header.
+    #[inline(always)]
+    pub(super) fn refused(&self) -> Step<()> {
+        match DropReason::from_number(self.place.refusal()) {
+            Some(reason) => Err(Verdict::drop(reason)),
+            None => Ok(()),
+        }
     }
 }
 
 /// Decides and acts; the first word of the verdict. A function of its own in the kernel program (one call, only off the
 /// established path).
 #[inline(never)]
-pub fn walk<P: PacketBytes, T: Tables>(packet: &mut P, tables: &T, scratch: &mut Scratch) -> u32 {
+pub fn walk<A: Family, P: PacketBytes, T: Flows<A>>(
+    packet: &mut P,
+    tables: &T,
+    scratch: &mut Scratch<A>,
+) -> u32 {
     verdict(packet, tables, scratch).into_word(&mut scratch.leaves_by)
 }
 
 #[inline(always)]
-fn verdict<P: PacketBytes, T: Tables>(
+fn verdict<A: Family, P: PacketBytes, T: Flows<A>>(
     packet: &mut P,
     tables: &T,
-    scratch: &mut Scratch,
+    scratch: &mut Scratch<A>,
 ) -> Verdict {
     if scratch.seen.tcp.any(fragment::LATER) {
         let (Ok(verdict) | Err(verdict)) = fragment::follow(packet, tables, scratch);
@@ -108,33 +132,36 @@ fn verdict<P: PacketBytes, T: Tables>(
 
 /// Sends the packet: the way its entry says, or by the pair in `scratch` that was made for it.
 #[inline(always)]
-fn leave<P: PacketBytes, T: Tables>(
+fn leave<A: Family, P: PacketBytes, T: Flows<A>>(
     packet: &mut P,
     tables: &T,
-    found: Option<&FlowRef<'_>>,
-    scratch: &mut Scratch,
+    found: Option<&FlowRef<'_, A>>,
+    scratch: &mut Scratch<A>,
 ) -> Step<Verdict> {
-    let Scratch { pair, seen, blocked, fragmented, now, .. } = scratch;
+    let Scratch { pair, seen, blocked, .. } = scratch;
     let rewrite = found.map_or(&pair.request.rewrite, FlowRef::rewrite);
     let hop = blocked.way(tables, rewrite.hop, rewrite.flags, seen)?;
     if let Some(entry) = found {
-        entry.touch(*now);
+        entry.touch(scratch.now);
     }
-    if seen.tcp.any(fragment::FIRST) {
-        fragmented.rewrite = *rewrite;
-        fragment::remember(packet, tables, seen, fragmented, *now);
+    if scratch.seen.tcp.any(fragment::FIRST) {
+        scratch.fragmented.rewrite = *rewrite;
+        fragment::remember(packet, tables, scratch);
     }
-    Ok(rewrite::send(packet, tables, rewrite, hop, seen))
+    let Scratch { pair, seen, place, .. } = scratch;
+    let rewrite = found.map_or(&pair.request.rewrite, FlowRef::rewrite);
+    Ok(rewrite::send_far(packet, tables, rewrite, hop, seen, place.l4()))
 }
 
 /// The entry of the packet's flow; `None`: the pair in `scratch` is its flow, just made.
 #[inline(always)]
-fn decide<'t, P: PacketBytes, T: Tables>(
+fn decide<'t, A: Family, P: PacketBytes, T: Flows<A>>(
     packet: &mut P,
     tables: &'t T,
-    scratch: &mut Scratch,
-) -> Step<Option<FlowRef<'t>>> {
+    scratch: &mut Scratch<A>,
+) -> Step<Option<FlowRef<'t, A>>> {
     if let Some(entry) = tables.flow(&scratch.seen.key) {
+        scratch.refused()?;
         let seen = &scratch.seen;
         scratch.twin = entry.rewrite().twin();
         match ConnState::from_raw(entry.state()) {
@@ -149,6 +176,7 @@ fn decide<'t, P: PacketBytes, T: Tables>(
             }
         }
     } else if let Some(entry) = tables.half_open(&scratch.seen.key) {
+        scratch.refused()?;
         scratch.twin = entry.rewrite().twin();
         let state = ConnState::from_raw(entry.state()).unwrap_or(ConnState::None);
         if opens_again(&entry, &scratch.seen, state) {
@@ -171,13 +199,13 @@ fn decide<'t, P: PacketBytes, T: Tables>(
 
 /// Whether a packet on a known tuple is a new connection of the client's.
 #[inline(always)]
-fn opens_again(entry: &FlowRef<'_>, seen: &Seen, state: ConnState) -> bool {
+fn opens_again<A: Family>(entry: &FlowRef<'_, A>, seen: &Seen<A>, state: ConnState) -> bool {
     seen.tcp.opens() && !entry.rewrite().is_reply() && tcp_state::may_be_reused(state)
 }
 
 /// Removes a half-open flow's request entry.
 #[inline(always)]
-fn forget<T: Tables>(tables: &T, entry: &FlowRef<'_>, scratch: &Scratch) {
+fn forget<A: Family, T: Flows<A>>(tables: &T, entry: &FlowRef<'_, A>, scratch: &Scratch<A>) {
     let real = entry.rewrite().real;
     if tables.remove(Table::HalfOpen, &scratch.seen.key) {
         tables.add_load(real, LoadChange { active: 0, inactive: 0, half_open: -1 });
@@ -186,7 +214,11 @@ fn forget<T: Tables>(tables: &T, entry: &FlowRef<'_>, scratch: &Scratch) {
 
 /// The real server speaks on a half-open flow. Always `true`: the flow is good.
 #[inline(always)]
-fn answered<T: Tables>(tables: &T, entry: &FlowRef<'_>, scratch: &mut Scratch) -> Step<bool> {
+fn answered<A: Family, T: Flows<A>>(
+    tables: &T,
+    entry: &FlowRef<'_, A>,
+    scratch: &mut Scratch<A>,
+) -> Step<bool> {
     let (flags, reply) = (scratch.seen.tcp, entry.rewrite());
     if !scratch.seen.is_tcp() {
         scratch.pair.complete_from(&scratch.seen.key, entry, reply.real.hop());
@@ -210,11 +242,11 @@ fn answered<T: Tables>(tables: &T, entry: &FlowRef<'_>, scratch: &mut Scratch) -
 /// The client speaks again on a half-open flow. `false`: a flood took the reply half, and its tuple is another
 /// flow's by now; the client has to start over.
 #[inline(always)]
-fn asked_again<P: PacketBytes, T: Tables>(
+fn asked_again<A: Family, P: PacketBytes, T: Flows<A>>(
     packet: &P,
     tables: &T,
-    entry: &FlowRef<'_>,
-    scratch: &mut Scratch,
+    entry: &FlowRef<'_, A>,
+    scratch: &mut Scratch<A>,
 ) -> Step<bool> {
     let flags = scratch.seen.tcp;
     let third = entry.state() == ConnState::SynAck as u32
@@ -244,7 +276,11 @@ fn asked_again<P: PacketBytes, T: Tables>(
 }
 
 #[inline(always)]
-fn establish<T: Tables>(tables: &T, scratch: &mut Scratch, state: ConnState) -> Step<bool> {
+fn establish<A: Family, T: Flows<A>>(
+    tables: &T,
+    scratch: &mut Scratch<A>,
+    state: ConnState,
+) -> Step<bool> {
     let done = pair::promote(tables, &mut scratch.pair, state, scratch.now);
     done.map(|()| true).map_err(|error| match error {
         InsertError::Exists => Verdict::drop(DropReason::TupleClash),

@@ -5,16 +5,19 @@
 //! insert of the reply key is the allocation: the same local port serves every real server once (RFC 7857, 3).
 
 use super::pair;
-use super::rewrite::Tuple;
 use super::slow::Scratch;
 use super::tables::InsertError;
-use super::{Step, Tables, Verdict, admit};
-use crate::abi::{DropReason, Gauge, Real, limits};
-use crate::wire::{Addr4, Port};
+use super::{Family, Flows, Step, Verdict, admit};
+use crate::abi::{DropReason, FlowKey, Gauge, Real, limits};
+use crate::wire::Port;
 
 /// Fills the pair's tuples with a free source and claims the reply's.
 #[inline(always)]
-pub fn claim<T: Tables>(tables: &T, real: &Real, scratch: &mut Scratch) -> Step<()> {
+pub fn claim<A: Family, T: Flows<A>>(
+    tables: &T,
+    real: &Real,
+    scratch: &mut Scratch<A>,
+) -> Step<()> {
     let ports = tables.config().map_or(0, |config| config.ports);
     if ports == 0 {
         return Err(Verdict::drop(DropReason::SnatPortsExhausted));
@@ -22,14 +25,15 @@ pub fn claim<T: Tables>(tables: &T, real: &Real, scratch: &mut Scratch) -> Step<
     if real.locals_len == 0 {
         return Err(Verdict::drop(DropReason::NoLocalAddress));
     }
-    let Some((local, source, port)) = find(tables, real, ports, scratch) else {
+    let Scratch { pair, seen, .. } = scratch;
+    pair.request_key = seen.key;
+    pair.reply_key = admit::answer(real, &seen.key);
+    let Some(local) = find(tables, real, ports, &mut pair.reply_key) else {
         return Err(Verdict::drop(DropReason::SnatPortsExhausted));
     };
-    let key = &scratch.seen.key;
-    let to = Tuple { src: source, dst: real.addr, sport: port, dport: admit::port_of(real, key) };
-    scratch.pair.set_tuples(key, &to);
-    scratch.pair.request.rewrite.local = local;
-    scratch.pair.reply.rewrite.local = local;
+    pair.follow_keys();
+    pair.request.rewrite.local = local;
+    pair.reply.rewrite.local = local;
     // No two flows look at the same turn of the cursor, so what was free a moment ago still is.
     pair::claim_reply(tables, &mut scratch.pair, scratch.now).map_err(|error| match error {
         InsertError::Exists => Verdict::drop(DropReason::SnatPortsExhausted),
@@ -37,18 +41,14 @@ pub fn claim<T: Tables>(tables: &T, real: &Real, scratch: &mut Scratch) -> Step<
     })
 }
 
-/// The next source whose reply tuple no flow has: index in LOCALS4, address, port.
+/// Moves `reply` to the next source whose tuple no flow has; its index in LOCALS.
 #[inline(always)]
-fn find<T: Tables>(
+fn find<A: Family, T: Flows<A>>(
     tables: &T,
     real: &Real,
     ports: u32,
-    scratch: &mut Scratch,
-) -> Option<(u32, Addr4, Port)> {
-    let wanted = &mut scratch.twin;
-    *wanted = scratch.seen.key;
-    wanted.src = real.addr;
-    wanted.sport = admit::port_of(real, &scratch.seen.key);
+    reply: &mut FlowKey<A>,
+) -> Option<u32> {
     let mut tries = 0;
     while tries < limits::PORT_TRIES {
         tries += 1;
@@ -58,10 +58,10 @@ fn find<T: Tables>(
         // address has met every port.
         let turn = cursor.checked_div(ports)?.wrapping_add(port).checked_rem(real.locals_len)?;
         let local = real.locals_at + turn;
-        wanted.dst = tables.local(local)?;
-        wanted.dport = Port::new(tables.port(port)?);
-        if tables.flow(wanted).is_none() && tables.half_open(wanted).is_none() {
-            return Some((local, wanted.dst, wanted.dport));
+        reply.dst = A::narrowed(*tables.local(local)?);
+        reply.dport = Port::new(tables.port(port)?);
+        if tables.flow(reply).is_none() && tables.half_open(reply).is_none() {
+            return Some(local);
         }
     }
     None

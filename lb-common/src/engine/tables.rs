@@ -6,14 +6,14 @@ use crate::abi::{
     Load, NextHop, Notice, Real, RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick,
 };
 use crate::abi::{ConnState, Flow};
-use crate::wire::Addr4;
+use crate::wire::{Addr6, Address};
 
 /// Which of the two flow tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Table {
-    /// FLOWS4: never evicts.
+    /// FLOWS4, FLOWS6: never evicts.
     Flows,
-    /// HALF_OPEN4: evicts the oldest.
+    /// HALF_OPEN4, HALF_OPEN6: evicts the oldest.
     HalfOpen,
 }
 
@@ -37,26 +37,13 @@ pub struct LoadChange {
     pub half_open: i32,
 }
 
-/// The maps as the engine sees them. All methods take `&self`: the maps are shared with every other CPU.
+/// The maps as the engine sees them, but for those of one family. All methods take `&self`: the maps are shared with
+/// every other CPU.
 pub trait Tables {
-    /// Lends this CPU's scratch memory, or that of frames that were given back: kernels before 6.3 let frames that arrive
-    /// interrupt a run of those. `None`: there is none.
-    fn with_scratch<R>(&self, given_back: bool, work: impl FnOnce(&mut Scratch) -> R) -> Option<R>;
     /// Coarse monotonic time.
     fn now(&self) -> Tick;
     /// What the daemon set.
     fn config(&self) -> Option<&Config>;
-
-    /// The entry for a tuple in FLOWS4.
-    fn flow(&self, key: &FlowKey) -> Option<FlowRef<'_>>;
-    /// The entry for a tuple in HALF_OPEN4.
-    fn half_open(&self, key: &FlowKey) -> Option<FlowRef<'_>>;
-    /// Inserts if absent.
-    fn insert(&self, table: Table, key: &FlowKey, flow: &Flow) -> Result<(), InsertError>;
-    /// Removes; `true` if this call did it.
-    fn remove(&self, table: Table, key: &FlowKey) -> bool;
-    /// Changes the state word of an entry from `from` to `to` in one step; `false` if it was not `from`.
-    fn swap_state(&self, entry: &FlowRef<'_>, from: u32, to: ConnState) -> bool;
 
     /// The service for an exact key.
     fn service(&self, key: &ServiceKey) -> Option<&Service>;
@@ -81,11 +68,6 @@ pub trait Tables {
     /// Writes a template; `false` if the table is full.
     fn put_sticky(&self, key: &StickyKey, value: Sticky) -> bool;
 
-    /// Where the first fragment of a packet went.
-    fn fragment(&self, key: &FragmentKey) -> Option<&Fragmented>;
-    /// Remembers it; in the place of the oldest if need be.
-    fn put_fragment(&self, key: &FragmentKey, first: &Fragmented);
-
     /// An element of NEXT_HOPS.
     fn hop(&self, id: HopId) -> Option<&NextHop>;
     /// Writes an element of NEXT_HOPS.
@@ -97,8 +79,8 @@ pub trait Tables {
     /// What the daemon said of an interface.
     fn iface(&self, ifindex: u32) -> Option<&Iface>;
 
-    /// Element `index` of LOCALS4.
-    fn local(&self, index: u32) -> Option<Addr4>;
+    /// Element `index` of LOCALS.
+    fn local(&self, index: u32) -> Option<&Addr6>;
     /// Element `index` of PORTS, in host order.
     fn port(&self, index: u32) -> Option<u16>;
 
@@ -112,4 +94,29 @@ pub trait Tables {
     fn notice(&self, notice: Notice);
     /// Whether this CPU may do that once more in this tick; counts it if so.
     fn take(&self, budget: Budget, now: Tick) -> bool;
+}
+
+/// The maps of one family, and the others.
+pub trait Flows<A: Address>: Tables {
+    /// Lends this CPU's scratch memory, or that of frames that were given back: kernels before 6.3 let frames that arrive
+    /// interrupt a run of those. `None`: there is none.
+    fn with_scratch<R>(
+        &self,
+        given_back: bool,
+        work: impl FnOnce(&mut Scratch<A>) -> R,
+    ) -> Option<R>;
+    /// The entry for a tuple in the flow table.
+    fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>>;
+    /// The entry for a tuple in the table of half-open flows.
+    fn half_open(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>>;
+    /// Inserts if absent.
+    fn insert(&self, table: Table, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError>;
+    /// Removes; `true` if this call did it.
+    fn remove(&self, table: Table, key: &FlowKey<A>) -> bool;
+    /// Changes the state word of an entry from `from` to `to` in one step; `false` if it was not `from`.
+    fn swap_state(&self, entry: &FlowRef<'_, A>, from: u32, to: ConnState) -> bool;
+    /// Where the first fragment of a packet went.
+    fn fragment(&self, key: &FragmentKey<A>) -> Option<&Fragmented<A>>;
+    /// Remembers it; in the place of the oldest if need be.
+    fn put_fragment(&self, key: &FragmentKey<A>, first: &Fragmented<A>);
 }

@@ -22,8 +22,9 @@ const QUIET: u32 = 1 << ConnState::Established as u32
 /// Whether a whole packet with these flags leaves a flow in this state word where it is: the established path.
 #[inline(always)]
 pub fn is_quiet(state: u32, flags: TcpFlags) -> bool {
-    let loud = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | fragment::FIRST | fragment::LATER;
-    !flags.any(loud) && (QUIET >> (state & 31)) & 1 != 0
+    let marks = fragment::FIRST | fragment::LATER | fragment::FAR;
+    let loud = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST;
+    !flags.any(loud | marks) && (QUIET >> (state & 31)) & 1 != 0
 }
 
 use ConnState as S;

@@ -3,7 +3,7 @@
 //! Sums are taken over 16-bit words in the order they lie in memory, read natively; one's complement addition
 //! commutes with byte swapping (RFC 1071, section 2 (B)), so nothing is ever swapped.
 
-use super::{Addr4, Port};
+use super::{Address, Port};
 
 /// Adds the carries back until 16 bits are left.
 #[inline(always)]
@@ -29,12 +29,17 @@ impl Delta {
         Self(self.0 + (!u16::from_ne_bytes(old)) as u32 + u16::from_ne_bytes(new) as u32)
     }
 
+    /// From a sum of 32-bit words, old ones inverted: their halves are words of 16 bits (RFC 1071, section 2 (C)).
+    #[inline(always)]
+    pub(super) const fn of_words(sum: u64) -> Self {
+        Self((sum & 0xffff) as u32 + (sum >> 16 & 0xffff) as u32 + (sum >> 32) as u32)
+    }
+
     /// An address becomes another.
     #[inline(always)]
     #[must_use]
-    pub const fn addr(self, old: Addr4, new: Addr4) -> Self {
-        let (Addr4(o), Addr4(n)) = (old, new);
-        self.word([o[0], o[1]], [n[0], n[1]]).word([o[2], o[3]], [n[2], n[3]])
+    pub fn addr<A: Address>(self, old: A, new: A) -> Self {
+        self.and(old.replaced(new))
     }
 
     /// A port becomes another.
@@ -56,6 +61,12 @@ impl Delta {
     pub const fn finish(self) -> u16 {
         fold(self.0)
     }
+}
+
+/// What is left of a change without a part of it. Nothing left is 0 or 0xffff, which mean the same.
+#[inline(always)]
+pub const fn without(delta: u16, part: u16) -> u16 {
+    fold(delta as u32 + (!part) as u32)
 }
 
 /// The checksum field after a change of `delta`: `~(~check + delta)`.

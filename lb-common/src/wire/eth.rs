@@ -21,6 +21,8 @@ impl Ethernet {
     pub const LEN: usize = EthHdr::LEN;
     /// `EtherType` 0x0800 as it is read from the packet.
     pub const IPV4: u16 = EtherType::Ipv4 as u16;
+    /// `EtherType` 0x86dd as it is read from the packet.
+    pub const IPV6: u16 = EtherType::Ipv6 as u16;
 
     /// Destination address.
     #[inline(always)]

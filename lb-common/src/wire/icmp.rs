@@ -22,8 +22,6 @@ unsafe impl Wire for IcmpError {}
 impl IcmpError {
     /// Bytes before the quotation.
     pub const LEN: usize = 8;
-    /// Bytes that xlb quotes: the IPv4 header and eight bytes of what it carries (RFC 792).
-    pub const QUOTE: usize = 28;
     /// Destination unreachable.
     pub const UNREACHABLE: u8 = 3;
     /// With that kind: port unreachable.
@@ -41,26 +39,23 @@ impl IcmpError {
     /// Parameter problem.
     pub const PARAMETER_PROBLEM: u8 = 12;
 
-    /// Whether it quotes a packet: the other kinds are queries and answers.
+    /// What fragmentation needed and packet too big say: bytes that the router could pass on.
     #[inline(always)]
-    pub const fn is_error(&self) -> bool {
-        matches!(
-            self.kind,
-            Self::UNREACHABLE
-                | Self::SOURCE_QUENCH
-                | Self::REDIRECT
-                | Self::TIME_EXCEEDED
-                | Self::PARAMETER_PROBLEM
-        )
+    pub const fn mtu(&self) -> u32 {
+        u32::from_be_bytes(self.rest)
     }
+}
 
-    /// The MTU that the router could pass on; `None`: it is about something else.
-    #[inline(always)]
-    pub const fn mtu(&self) -> Option<u16> {
-        if self.kind == Self::UNREACHABLE && self.code == Self::FRAGMENTATION_NEEDED {
-            Some(u16::from_be_bytes([self.rest[2], self.rest[3]]))
-        } else {
-            None
-        }
-    }
+/// ICMPv6 (RFC 4443): the same 8 bytes, other numbers, and a checksum over the pseudo-header too.
+pub mod v6 {
+    /// Destination unreachable.
+    pub const UNREACHABLE: u8 = 1;
+    /// With that type: port unreachable.
+    pub const PORT: u8 = 4;
+    /// Packet too big; the MTU is in the last four bytes.
+    pub const TOO_BIG: u8 = 2;
+    /// Time exceeded.
+    pub const TIME_EXCEEDED: u8 = 3;
+    /// With that type: hop limit exceeded in transit.
+    pub const HOP_LIMIT: u8 = 0;
 }

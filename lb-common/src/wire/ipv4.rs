@@ -28,6 +28,12 @@ impl Ipv4 {
         self.0.vihl
     }
 
+    /// Bytes of the header, options included, as it says itself: 0 to 60.
+    #[inline(always)]
+    pub fn header_length(&self) -> usize {
+        4 * usize::from(self.0.vihl & 0xf)
+    }
+
     /// Bytes of the packet, header included.
     #[inline(always)]
     pub fn total_length(&self) -> u16 {
@@ -136,6 +142,18 @@ impl Ipv4 {
         // From an empty header, whose checksum is ~0, by the same arithmetic that every update uses.
         self.0.check = checksum::update([0xff; 2], delta.finish());
     }
+}
+
+/// Kinds of options that mean something to a router (RFC 791, 3.1).
+pub mod option {
+    /// The list ends.
+    pub const END: u8 = 0;
+    /// One byte of padding.
+    pub const NO_OPERATION: u8 = 1;
+    /// Loose source route.
+    pub const LOOSE_SOURCE_ROUTE: u8 = 131;
+    /// Strict source route.
+    pub const STRICT_SOURCE_ROUTE: u8 = 137;
 }
 
 const _: () = assert!(size_of::<Ipv4>() == 20 && align_of::<Ipv4>() == 1);

@@ -7,10 +7,11 @@ pub mod checksum;
 pub mod eth;
 pub mod icmp;
 pub mod ipv4;
+pub mod ipv6;
 pub mod tcp;
 pub mod udp;
 
-pub use addr::{Addr4, Mac, Port};
+pub use addr::{Addr4, Addr6, Address, Mac, Port};
 
 /// Types that may be laid over packet bytes.
 ///

@@ -34,6 +34,12 @@ impl Udp {
         u16::from_be_bytes(self.0.len)
     }
 
+    /// Whether it has a checksum.
+    #[inline(always)]
+    pub fn has_checksum(&self) -> bool {
+        self.0.check != [0; 2]
+    }
+
     /// New ports, and the checksum moved by `delta`, which covers ports and pseudo-header.
     #[inline(always)]
     pub fn forward(&mut self, src: Port, dst: Port, delta: u16) {

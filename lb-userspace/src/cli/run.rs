@@ -26,6 +26,7 @@ use super::exit;
 use super::run_args::{Mode, RunArgs};
 use crate::config::{self, LoadOptions, model, render};
 use crate::control::{Event, Host, State};
+use crate::dataplane::link::TcHook;
 use crate::dataplane::object::OBJECT;
 use crate::dataplane::{Dataplane, load, preflight};
 use crate::health::Runner;
@@ -237,7 +238,9 @@ fn load_options(args: &RunArgs, node: &Node) -> load::Options {
             Mode::Auto => preflight::Mode::Auto,
             Mode::Xdp => preflight::Mode::Xdp,
             Mode::XdpGeneric => preflight::Mode::XdpGeneric,
+            Mode::Tc => preflight::Mode::Tc,
         },
+        hook: TcHook::of_kernel(),
         flows: args.flows,
         half_open: HALF_OPEN,
         templates: TEMPLATES,

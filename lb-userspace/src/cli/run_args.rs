@@ -23,7 +23,7 @@ pub struct RunArgs {
     /// Configuration [default: the first of /etc/xlb/xlb.conf, /etc/keepalived/keepalived.conf that exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// How to attach: auto, xdp (by the driver) or xdp-generic (by the network stack)
+    /// How to attach: xdp (in the driver), tc (behind GRO, any interface), xdp-generic (for trials), or auto: xdp where all interfaces are fit for it, else tc
     #[arg(long, value_name = "MODE", default_value = "auto", value_parser = mode)]
     pub mode: Mode,
     #[command(flatten)]
@@ -47,12 +47,14 @@ pub struct RunArgs {
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// By the driver where it can, else generic.
+    /// XDP in the driver where all interfaces are fit for it, else tc.
     Auto,
-    /// By the driver.
+    /// XDP in the driver.
     Xdp,
-    /// By the network stack, after the driver.
+    /// XDP in the network stack, after the driver.
     XdpGeneric,
+    /// At tc's ingress.
+    Tc,
 }
 
 impl RunArgs {
@@ -93,11 +95,8 @@ fn mode(text: &str) -> Result<Mode, String> {
         "auto" => Ok(Mode::Auto),
         "xdp" => Ok(Mode::Xdp),
         "xdp-generic" => Ok(Mode::XdpGeneric),
-        "tc" => {
-            Err("this version of xlb cannot attach at tc; `xdp-generic` works on any driver"
-                .to_owned())
-        }
-        _ => Err("expected one of auto, xdp, xdp-generic".to_owned()),
+        "tc" => Ok(Mode::Tc),
+        _ => Err("expected one of auto, xdp, xdp-generic, tc".to_owned()),
     }
 }
 
@@ -153,6 +152,7 @@ mod tests {
         assert_eq!(args.config_id(), "node7");
         assert_eq!((args.flows, args.keep), (4096, true));
         assert_eq!((args.instance.pin_dir(), args.instance.run_dir()), ("/p".into(), "/r".into()));
+        assert_eq!(parse("--iface eth0 --mode tc").unwrap().mode, Mode::Tc);
     }
 
     #[test]
@@ -162,8 +162,7 @@ mod tests {
             ("--iface eth0,", "separated by commas"),
             ("--iface eth0/1", "separated by commas"),
             ("--iface sixteen-letters-", "separated by commas"),
-            ("--iface eth0 --mode tc", "`xdp-generic` works on any driver"),
-            ("--iface eth0 --mode native", "expected one of auto, xdp, xdp-generic"),
+            ("--iface eth0 --mode native", "expected one of auto, xdp, xdp-generic, tc"),
             ("--iface eth0 --flows 0", "1024"),
             ("--iface eth0 --metrics :80", "--metrics"),
         ] {

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use lb_common::abi::{FlowKey, Iface};
-use lb_common::wire::{Addr4, Mac, Port};
+use lb_common::wire::{Addr6, Mac, Port};
 use tokio::sync::mpsc;
 
 use super::instance::InstanceArgs;
@@ -102,8 +102,6 @@ enum WhyError {
     NoInstance { instance: String, pin_dir: String },
     #[error("{from} and {to} are not of one family: give both as IPv4 or both as IPv6")]
     Families { from: IpAddr, to: IpAddr },
-    #[error("the way to an IPv6 sender is not looked up; hint: `--iface`, one of {there}")]
-    Six { there: String },
     #[error("the packet's way in is not known: {why}; hint: `--iface`, one of {there}")]
     NoRoute { why: NodeError, there: String },
     #[error(
@@ -213,21 +211,17 @@ async fn find_way_in(args: &WhyArgs, reader: &Reader, node: &Node) -> Result<Way
         names.sort();
         names.join(", ")
     };
-    let route = match args.from.ip {
-        IpAddr::V4(ip) => Some(node.route_to(ip).await),
-        IpAddr::V6(_) => None,
-    };
+    let route = node.route_to(args.from.ip).await;
     let (ifindex, gateway) = match (&args.iface, route) {
         (Some(iface), route) => {
             let Some(link) = node.link_by_name(iface) else {
                 return Err(WhyError::NotServed { iface: iface.clone(), there: there() });
             };
-            let gateway = route.and_then(Result::ok).filter(|way| way.ifindex == link.ifindex);
+            let gateway = route.ok().filter(|way| way.ifindex == link.ifindex);
             (link.ifindex, gateway.and_then(|way| way.gateway))
         }
-        (None, Some(Ok(route))) => (route.ifindex, route.gateway),
-        (None, Some(Err(why))) => return Err(WhyError::NoRoute { why, there: there() }),
-        (None, None) => return Err(WhyError::Six { there: there() }),
+        (None, Ok(route)) => (route.ifindex, route.gateway),
+        (None, Err(why)) => return Err(WhyError::NoRoute { why, there: there() }),
     };
     let Some((_, iface)) = served.iter().find(|(served, _)| *served == ifindex) else {
         let (from, iface, there) = (args.from.ip, name(ifindex), there());
@@ -236,12 +230,8 @@ async fn find_way_in(args: &WhyArgs, reader: &Reader, node: &Node) -> Result<Way
             None => WhyError::RoutedElsewhere { from, iface, there },
         });
     };
-    let neighbour = match (gateway, args.from.ip) {
-        (Some(gateway), _) => Some(gateway),
-        (None, IpAddr::V4(ip)) => Some(ip),
-        (None, IpAddr::V6(_)) => None,
-    };
-    let sender = neighbour.and_then(|ip| node.neighbour(ifindex, ip)).map(|(mac, _)| mac);
+    let neighbour = gateway.unwrap_or(args.from.ip);
+    let sender = node.neighbour(ifindex, neighbour).map(|(mac, _)| mac);
     Ok(WayIn {
         ifindex,
         own: iface.mac,
@@ -256,13 +246,10 @@ fn port(args: &WhyArgs, reader: &Reader) -> Result<u16, WhyError> {
     if let Some(port) = args.from.port {
         return Ok(port);
     }
-    let (IpAddr::V4(src), IpAddr::V4(dst)) = (args.from.ip, args.to.ip()) else {
-        return Ok(FIRST_PORT);
-    };
     for port in FIRST_PORT..=u16::MAX {
         let key = FlowKey {
-            src: Addr4::from(src),
-            dst: Addr4::from(dst),
+            src: Addr6::from(args.from.ip),
+            dst: Addr6::from(args.to.ip()),
             sport: Port::new(port),
             dport: Port::new(args.to.port()),
             proto: packet::number(args.proto),

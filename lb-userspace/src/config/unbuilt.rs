@@ -81,9 +81,8 @@ pub fn service_is_built(server: &VirtualServer) -> bool {
 /// What keeps a service from being served: the keyword it stands at, and a sentence.
 fn service(server: &VirtualServer) -> Vec<(&'static [&'static str], String)> {
     let mut lacks = Vec::new();
-    let mut v6 = server.real_servers.iter().any(|real| real.ip.is_ipv6());
     match &server.service {
-        ServiceMatch::Address { ip, .. } => v6 |= ip.is_ipv6(),
+        ServiceMatch::Address { .. } => {}
         ServiceMatch::Fwmark { .. } => {
             lacks.push((&[][..], "services by firewall mark are".to_owned()));
         }
@@ -93,9 +92,6 @@ fn service(server: &VirtualServer) -> Vec<(&'static [&'static str], String)> {
                 if marks { "groups with firewall marks are" } else { "groups of addresses are" };
             lacks.push((&[], what.to_owned()));
         }
-    }
-    if v6 {
-        lacks.push((&[], "IPv6 is".to_owned()));
     }
     if let Some(protocol) = server.protocol.filter(|protocol| PROTOCOLS.contains(protocol)) {
         lacks.push((&["protocol"], format!("protocol {} is", protocol.name().to_uppercase())));

@@ -8,12 +8,12 @@ mod service;
 mod sorry;
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use lb_common::abi::{
     Config, ConnState, NextHop, Real, RealId, ServiceId, ServiceKey, Timeouts, limits,
 };
-use lb_common::wire::Addr4;
+use lb_common::wire::Addr6;
 
 use super::error::ControlError;
 use super::health::HealthMap;
@@ -56,7 +56,7 @@ pub struct DesiredService {
     pub scheduler: lb_common::abi::Scheduler,
     pub flags: u8,
     pub sticky_ticks: u32,
-    pub sticky_mask: Addr4,
+    pub sticky_mask: Addr6,
     pub slots: Vec<RealId>,
     /// In the order of the configuration.
     pub reals: Vec<DesiredReal>,
@@ -68,7 +68,7 @@ pub struct DesiredReal {
     pub id: RealId,
     /// Without `locals_at` and `locals_len`.
     pub real: Real,
-    pub locals: Vec<Addr4>,
+    pub locals: Vec<Addr6>,
     pub hop: NextHop,
 }
 
@@ -79,7 +79,7 @@ pub struct Inputs<'a> {
     pub host: &'a Host,
     /// The list for PORTS, or why there is none.
     pub ports: &'a Result<Vec<u16>, ControlError>,
-    pub hops: &'a HashMap<Ipv4Addr, Hop>,
+    pub hops: &'a HashMap<IpAddr, Hop>,
     pub health: &'a HealthMap,
     pub quorums: &'a Quorums,
     pub mirror: &'a Mirror,
@@ -157,7 +157,7 @@ fn check_sizes(desired: &Desired) -> Result<(), ControlError> {
         return Err(ControlError::TooManySlots { wanted: slots, limit: SLOTS_MAX });
     }
     let reals = desired.services.iter().flat_map(|s| &s.reals);
-    let lists: BTreeSet<&[Addr4]> = reals.map(|real| real.locals.as_slice()).collect();
+    let lists: BTreeSet<&[Addr6]> = reals.map(|real| real.locals.as_slice()).collect();
     let locals: u64 = lists.iter().map(|list| list.len() as u64).sum();
     if locals > u64::from(LOCALS_MAX) {
         return Err(ControlError::TooManyLocals { wanted: locals, limit: LOCALS_MAX });

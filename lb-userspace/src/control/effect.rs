@@ -1,6 +1,6 @@
 //! What [`step`](super::step) asks others to do.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use lb_common::abi::RealId;
 use lb_common::wire::Mac;
@@ -19,7 +19,7 @@ pub enum Effect {
     /// All checks that should run; those of equal identity go on with their state.
     SetChecks(Vec<CheckWanted>),
     /// All destinations whose next hop should be known and kept alive.
-    WatchHops(Vec<Ipv4Addr>),
+    WatchHops(Vec<IpAddr>),
     /// Ways back to clients that the program learned: those to `from` on `ifindex` lead to `to` now.
     RewriteLearned { ifindex: u32, from: Mac, to: Mac },
     /// A virtual server has enough live real servers again, or no longer; `script` is `quorum_up` or `quorum_down`.

@@ -1,6 +1,6 @@
 //! Why a configuration cannot be put in force. The running one stays as it was.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::slots::SlotsError;
 
@@ -44,5 +44,5 @@ pub enum ControlError {
     #[error(
         "virtual server {service}: laddr_group_name holds no IPv4 address that full-NAT to {real} could use"
     )]
-    NoLocalAddress { service: String, real: Ipv4Addr },
+    NoLocalAddress { service: String, real: IpAddr },
 }

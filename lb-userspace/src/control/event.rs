@@ -1,9 +1,9 @@
 //! Everything that can change the state: a closed list.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use lb_common::abi::{NextHop, RealId, ServiceKey};
-use lb_common::wire::{Addr4, Mac, Port};
+use lb_common::wire::{Addr6, Mac, Port};
 
 use super::ids::RealKey;
 use super::ports::HostPorts;
@@ -18,7 +18,7 @@ pub enum Event {
     /// What the checks of a real server say, all of them together.
     Check(CheckStatus),
     /// Where packets to `destination` go; `None`: its neighbour does not answer.
-    Hop { destination: Ipv4Addr, hop: Option<HopInfo> },
+    Hop { destination: IpAddr, hop: Option<HopInfo> },
     /// Which ports the host needs for itself.
     HostPorts(HostPorts),
     /// Removed real servers that no flow and no template refers to any more.
@@ -41,14 +41,14 @@ pub struct ServiceIdent {
 }
 
 impl ServiceIdent {
-    /// Its key in the tables; `None` for what has none there: marks, groups, IPv6, SCTP.
+    /// Its key in the tables; `None` for what has none there: marks, groups, SCTP.
     pub fn key(&self) -> Option<ServiceKey> {
-        let ServiceMatch::Address { ip: IpAddr::V4(ip), port } = &self.service else { return None };
+        let ServiceMatch::Address { ip, port } = &self.service else { return None };
         let proto = match self.protocol? {
             protocol @ (Protocol::Tcp | Protocol::Udp) => protocol.number(),
             Protocol::Sctp => return None,
         };
-        Some(ServiceKey { addr: Addr4::from(*ip), port: Port::new(*port), proto, pad: 0 })
+        Some(ServiceKey { addr: Addr6::from(*ip), port: Port::new(*port), proto, pad: 0 })
     }
 }
 
@@ -73,10 +73,12 @@ pub struct RealIdent {
 }
 
 impl RealIdent {
-    /// Its identity in the tables; `None` for IPv6.
+    /// Its identity in the tables; `None` where it is of another family than its virtual server: a translated packet
+    /// stays in its family.
     pub fn key(&self, service: ServiceKey) -> Option<RealKey> {
-        let IpAddr::V4(ip) = self.ip else { return None };
-        Some(RealKey { service, addr: Addr4::from(ip), port: Port::new(self.port) })
+        let addr = Addr6::from(self.ip);
+        let same = addr.is_ipv6() == service.addr.is_ipv6();
+        same.then(|| RealKey { service, addr, port: Port::new(self.port) })
     }
 }
 
@@ -117,7 +119,7 @@ pub struct HopInfo {
     /// Largest IP packet.
     pub mtu: u16,
     /// What full-NAT without a group uses as source: the primary address towards the real server.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// Whether `XDP_TX` works on the interface ([`NextHop::TX`]).
     pub tx: bool,
 }

@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lb_common::abi::{Real, RealFlags, RealId, Service, ServiceId, ServiceKey, limits};
-use lb_common::wire::{Addr4, Port};
+use lb_common::wire::{Addr6, Port};
 
 /// Which real server: one of one virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RealKey {
     pub service: ServiceKey,
-    pub addr: Addr4,
+    pub addr: Addr6,
     pub port: Port,
 }
 
@@ -117,7 +117,7 @@ impl Ids {
 }
 
 /// A service key in the order of addresses, for output that must not depend on hashing.
-pub type ServiceOrder = (Addr4, Port, u8);
+pub type ServiceOrder = (Addr6, Port, u8);
 
 /// The sort key of a service.
 pub fn order(key: &ServiceKey) -> ServiceOrder {

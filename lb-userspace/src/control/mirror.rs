@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lb_common::abi::{Config, NextHop, Real, RealFlags, RealId, Service, ServiceKey, limits};
-use lb_common::wire::Addr4;
+use lb_common::wire::Addr6;
 
 use crate::dataplane::{MapOp, Snapshot};
 
@@ -21,7 +21,7 @@ pub struct Mirror {
     /// Tables by where they start.
     pub slots: BTreeMap<u32, Vec<RealId>>,
     /// Lists of full-NAT source addresses by where they start.
-    pub locals: BTreeMap<u32, Vec<Addr4>>,
+    pub locals: BTreeMap<u32, Vec<Addr6>>,
 }
 
 impl Mirror {
@@ -92,7 +92,7 @@ impl Mirror {
     }
 
     /// The source addresses of a real server.
-    pub fn locals_of(&self, real: &Real) -> &[Addr4] {
+    pub fn locals_of(&self, real: &Real) -> &[Addr6] {
         part(&self.locals, real.locals_at, real.locals_len)
     }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 use lb_common::abi::{HopState, NextHop, Real, RealFlags, RealId, Service, ServiceKey, limits};
-use lb_common::wire::Addr4;
+use lb_common::wire::Addr6;
 
 use super::arena::Arena;
 use super::desired::{Desired, DesiredReal, DesiredService};
@@ -22,7 +22,7 @@ mod proptests;
 #[cfg(test)]
 mod tests;
 
-/// Who has which part of SLOTS and LOCALS4.
+/// Who has which part of SLOTS and LOCALS.
 #[derive(Clone, Debug)]
 pub struct Arenas {
     pub slots: Arena,
@@ -85,7 +85,7 @@ type Placed = HashMap<RealId, (u32, u32)>;
 impl Planner<'_> {
     /// Equal lists are stored once.
     fn locals(&mut self, desired: &Desired) -> Placed {
-        let mut lists: BTreeMap<&[Addr4], Option<u32>> =
+        let mut lists: BTreeMap<&[Addr6], Option<u32>> =
             self.mirror.locals.iter().map(|(at, list)| (list.as_slice(), Some(*at))).collect();
         let mut placed = Placed::new();
         for real in reals(desired) {
@@ -272,7 +272,6 @@ fn service(wanted: &DesiredService, slots_at: u32) -> Service {
         slots_len: wanted.slots.len() as u32,
         sticky_ticks: wanted.sticky_ticks,
         sticky_mask: wanted.sticky_mask,
-        pad2: [0; 2],
     }
 }
 

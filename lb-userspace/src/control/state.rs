@@ -1,7 +1,7 @@
 //! What the control plane knows. Changed by events only; see `step`.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use lb_common::abi::{Budget, RealId};
@@ -52,7 +52,7 @@ pub struct State {
     pub(super) skipped: Vec<Skipped>,
     pub(super) health: HealthMap,
     pub(super) quorums: Quorums,
-    pub(super) hops: HashMap<Ipv4Addr, Hop>,
+    pub(super) hops: HashMap<IpAddr, Hop>,
     pub(super) host_ports: HostPorts,
     pub(super) ports: Result<Vec<u16>, ControlError>,
     pub(super) ids: Ids,

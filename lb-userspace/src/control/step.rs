@@ -1,7 +1,7 @@
 //! Every event: what it changes and what follows from it.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use lb_common::abi::{HopState, NextHop, RealFlags, RealId, ServiceKey};
@@ -167,7 +167,7 @@ fn checks(state: &State, accepted: &[Accepted<'_>]) -> Vec<CheckWanted> {
     checks
 }
 
-fn destinations(accepted: &[Accepted<'_>]) -> Vec<Ipv4Addr> {
+fn destinations(accepted: &[Accepted<'_>]) -> Vec<IpAddr> {
     let mut seen = HashSet::new();
     let all = accepted.iter().flat_map(|service| service.reals.iter().chain(&service.sorry));
     all.map(|real| real.addr).filter(|addr| seen.insert(*addr)).collect()
@@ -196,7 +196,7 @@ fn check(state: &mut State, status: CheckStatus, now: Instant, effects: &mut Vec
     }
 }
 
-fn hop(state: &mut State, destination: Ipv4Addr, hop: Option<HopInfo>) {
+fn hop(state: &mut State, destination: IpAddr, hop: Option<HopInfo>) {
     let old = state.hops.get(&destination);
     let known_once = || match old {
         Some(Hop::Resolved(_) | Hop::Lost) => true,
@@ -204,7 +204,7 @@ fn hop(state: &mut State, destination: Ipv4Addr, hop: Option<HopInfo>) {
         // After a restart: as the tables have it.
         None => state.mirror.reals.iter().any(|(id, real)| {
             let valid = |hop: &NextHop| hop.state == HopState::Valid as u8;
-            Ipv4Addr::from(real.addr) == destination && state.mirror.hops.get(id).is_some_and(valid)
+            IpAddr::from(real.addr) == destination && state.mirror.hops.get(id).is_some_and(valid)
         }),
     };
     let new = match hop {

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use lb_common::abi::{RealFlags, RealId, Service, ServiceKey};
-use lb_common::wire::Mac;
+use lb_common::wire::{Addr6, Mac};
 
 use super::arena::GRACE;
 use super::event::{CheckStatus, Event, HopInfo, RealIdent, ServiceIdent, Status};
@@ -119,7 +119,7 @@ pub(super) fn resolved(n: u8) -> HopInfo {
         dst: Mac([2, 0, 0, 0, 0, n]),
         src: Mac([2, 0, 0, 0, 1, 0]),
         mtu: 1500,
-        source: Some(Ipv4Addr::new(192, 0, 2, 254)),
+        source: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 254))),
         tx: true,
     }
 }
@@ -166,7 +166,7 @@ impl World {
         let mut world = Self::new();
         world.configure(model).unwrap();
         for n in 1..8 {
-            world.event(Event::Hop { destination: real_ip(n), hop: Some(resolved(n)) });
+            world.event(Event::Hop { destination: real_ip(n).into(), hop: Some(resolved(n)) });
         }
         world.effects.clear();
         world
@@ -267,7 +267,7 @@ impl World {
         let MapOp::PutReal { real, .. } = after else { return };
         let (from, len) = (real.locals_at as usize, real.locals_len as usize);
         let list = &self.fake.locals[from..from + len];
-        assert!(list.iter().all(|local| local.get() != 0), "{after:?}");
+        assert!(list.iter().all(|local| *local != Addr6::UNSPECIFIED), "{after:?}");
     }
 
     fn slots(&self, service: &Service) -> impl Iterator<Item = RealId> {
@@ -282,7 +282,7 @@ impl World {
         let from = service.slots_at as usize;
         let name = |id: &RealId| match *id {
             NOBODY => 0,
-            id => self.fake.reals[id.0 as usize].addr.0[3],
+            id => self.fake.reals[id.0 as usize].addr.octets()[15],
         };
         self.fake.slots[from..from + service.slots_len as usize].iter().map(name).collect()
     }

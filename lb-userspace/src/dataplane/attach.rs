@@ -1,17 +1,21 @@
-//! Links between the program and interfaces: made, taken over, moved, severed.
+//! Programs put on interfaces: made, taken over, moved, taken off.
 //!
 //! A link is pinned under its interface's name but belongs to an interface *number*: it follows a rename and dies
-//! with the device.
+//! with the device. All interfaces of an instance run in one mode: a frame that XDP redirects to an interface whose
+//! driver has no XDP is lost.
 
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use lb_common::abi::{map, program};
 
 use super::error::{LoadError, Notice};
-use super::pins::{self, Pins};
-use super::preflight::{InterfaceFacts, Mode};
-use super::sys::{self, XdpFlags};
+use super::link::{self, Link, TcHook};
+use super::pins::Pins;
+use super::preflight::{InterfaceFacts, Mode, Obstacle, obstacle};
+use super::sys;
 
 /// Errno of "the operation is not supported" that is no errno for programs (include/linux/errno.h).
 const ENOTSUPP: i32 = 524;
@@ -23,6 +27,8 @@ pub enum AttachedMode {
     Xdp,
     /// In the network stack.
     XdpGeneric,
+    /// At tc's ingress.
+    Tc,
 }
 
 impl AttachedMode {
@@ -31,13 +37,58 @@ impl AttachedMode {
         match self {
             Self::Xdp => "xdp",
             Self::XdpGeneric => "xdp-generic",
+            Self::Tc => "tc",
         }
     }
 
-    const fn flags(self) -> XdpFlags {
+    /// The name of its program in the object.
+    pub(super) const fn program(self) -> &'static str {
         match self {
-            Self::Xdp => XdpFlags::Driver,
-            Self::XdpGeneric => XdpFlags::Skb,
+            Self::Xdp | Self::XdpGeneric => program::XDP,
+            Self::Tc => program::TC,
+        }
+    }
+
+    /// The same of IPv6.
+    pub(super) const fn program6(self) -> &'static str {
+        match self {
+            Self::Xdp | Self::XdpGeneric => program::XDP6,
+            Self::Tc => program::TC6,
+        }
+    }
+
+    /// The map by which the one goes on with the other.
+    pub(super) const fn next(self) -> &'static str {
+        match self {
+            Self::Xdp | Self::XdpGeneric => map::XDP_NEXT,
+            Self::Tc => map::TC_NEXT,
+        }
+    }
+
+    /// Its programs and the names of their pins.
+    pub(super) const fn pins(self) -> [(&'static str, &'static str); 2] {
+        let pin6 = match self {
+            Self::Xdp | Self::XdpGeneric => "xdp6",
+            Self::Tc => "tc_ingress6",
+        };
+        [(self.program(), self.pin()), (self.program6(), pin6)]
+    }
+
+    /// The name of its program's pin.
+    pub(super) const fn pin(self) -> &'static str {
+        match self {
+            Self::Xdp | Self::XdpGeneric => "xdp",
+            Self::Tc => "tc_ingress",
+        }
+    }
+}
+
+impl From<AttachedMode> for Mode {
+    fn from(mode: AttachedMode) -> Self {
+        match mode {
+            AttachedMode::Xdp => Self::Xdp,
+            AttachedMode::XdpGeneric => Self::XdpGeneric,
+            AttachedMode::Tc => Self::Tc,
         }
     }
 }
@@ -50,129 +101,269 @@ pub struct Attachment {
     pub mode: AttachedMode,
 }
 
-/// A pinned link.
-struct Link {
-    path: PathBuf,
-    interface: String,
-    fd: OwnedFd,
-    /// 0: its device is gone.
-    ifindex: u32,
-    id: u32,
-    program: u32,
+/// The program of one mode.
+pub(super) struct Program {
+    pub(super) fd: OwnedFd,
+    pub(super) mode: AttachedMode,
+    hook: TcHook,
 }
 
-/// Ids of the programs on an instance's links.
+impl Program {
+    /// The one that an instance has pinned.
+    fn pinned(pins: &Pins, mode: AttachedMode, hook: TcHook) -> Result<Self, LoadError> {
+        let path = pins.progs().join(mode.pin());
+        let fd = sys::open_pin(&path).map_err(LoadError::file("open", path))?;
+        Ok(Self { fd, mode, hook })
+    }
+}
+
+/// Ids of the programs on an instance's interfaces.
 pub fn attached_programs(pin_dir: &Path) -> HashSet<u32> {
     // Nothing to read is nothing of ours; what cannot be opened will be told by whoever needs it.
-    pinned(&Pins::new(pin_dir))
+    link::all(&Pins::new(pin_dir))
         .map(|links| links.into_iter().map(|link| link.program).collect())
         .unwrap_or_default()
 }
 
-/// Ids of an instance's links.
-pub(super) fn attached_links(pin_dir: &Path) -> HashSet<u32> {
-    pinned(&Pins::new(pin_dir))
-        .map(|links| links.into_iter().map(|link| link.id).collect())
-        .unwrap_or_default()
+/// What holds an instance's programs now.
+pub(super) fn held(pins: &Pins) -> Held {
+    let links = link::all(pins).unwrap_or_default();
+    let filters = links.iter().filter(|link| link.id().is_none()).map(|link| link.ifindex);
+    Held { filters: filters.collect(), links: links.iter().filter_map(Link::id).collect() }
 }
 
-fn pinned(pins: &Pins) -> Result<Vec<Link>, LoadError> {
-    let folder = pins.links();
-    pins::entries(&folder)
-        .map_err(LoadError::file("list", &folder))?
-        .into_iter()
-        .map(|path| {
-            let fd = sys::open_pin(&path).map_err(LoadError::file("open", &path))?;
-            let info = sys::link_info(fd.as_fd()).map_err(LoadError::file("query", &path))?;
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
-            let interface = pins::interface_name(&file);
-            Ok(Link {
-                path,
-                interface,
-                fd,
-                ifindex: info.ifindex,
-                id: info.id,
-                program: info.program,
-            })
-        })
-        .collect()
+/// Links by id, for a pin may be renamed with its interface; filters by interface.
+pub(super) struct Held {
+    links: HashSet<u32>,
+    filters: HashSet<u32>,
 }
 
-/// Puts `program` on every interface of `wanted` and takes it off all others. Where it runs already it is replaced
-/// on the live link: no packet sees a gap.
+impl Held {
+    /// Takes off what is not among them.
+    pub(super) fn restore(&self, pins: &Pins) {
+        // Already failing; what cannot be removed is told by the next start.
+        for mut link in link::all(pins).unwrap_or_default() {
+            let kept = match link.id() {
+                Some(id) => self.links.contains(&id),
+                None => self.filters.contains(&link.ifindex),
+            };
+            if !kept {
+                let _ = link.remove();
+            }
+        }
+    }
+}
+
+/// Gives the programs of a mode to the kernel; the one that is put on interfaces.
+pub(super) type Load<'l> = &'l mut dyn FnMut(AttachedMode) -> Result<OwnedFd, LoadError>;
+
+/// Puts a program on every interface of `wanted` and takes ours off all others. Where it runs already in the right mode
+/// it is replaced in place: no packet sees a gap. `load` is asked for a program when its mode is tried.
 pub(super) fn attach_all(
     pins: &Pins,
-    program: BorrowedFd<'_>,
     wanted: &[InterfaceFacts],
-    mode: Mode,
+    (mode, hook): (Mode, TcHook),
     notices: &mut Vec<Notice>,
-) -> Result<Vec<Attachment>, LoadError> {
-    let (mut kept, unwanted) = sort_out(pins, wanted, notices)?;
-    let mut attachments = Vec::with_capacity(wanted.len());
-    for facts in wanted {
-        let link = kept
-            .iter()
-            .position(|link| link.ifindex == facts.ifindex)
-            .map(|index| kept.swap_remove(index));
-        let mode = match link {
-            Some(link) => take_over(pins, program, &link, facts, mode, notices)?,
-            None => attach(pins, program, facts, mode, notices)?,
-        };
-        attachments.push(Attachment {
-            interface: facts.name.clone(),
-            ifindex: facts.ifindex,
-            mode,
-        });
-    }
-    for link in unwanted {
-        remove(&link)?;
+    load: Load<'_>,
+) -> Result<(Program, Vec<Attachment>), LoadError> {
+    let unwanted = sort_out(pins, wanted, notices)?.1;
+    let mut put_all = |mode: AttachedMode, notices: &mut Vec<Notice>| {
+        let program = Program { fd: load(mode)?, mode, hook };
+        in_mode(pins, &program, wanted, notices).map(|attached| (program, attached))
+    };
+    let done = match mode {
+        Mode::Xdp => put_all(AttachedMode::Xdp, notices)?,
+        Mode::XdpGeneric => put_all(AttachedMode::XdpGeneric, notices)?,
+        Mode::Tc => put_all(AttachedMode::Tc, notices)?,
+        Mode::Auto => best(wanted, notices, put_all)?,
+    };
+    for mut link in unwanted {
+        link.remove()?;
         notices.push(Notice::Detached { interface: link.interface });
     }
+    let lossy = |facts: &&InterfaceFacts| obstacle(facts) == Some(Obstacle::HalfMadeChecksums);
+    if done.0.mode != AttachedMode::Tc {
+        let interfaces = wanted.iter().filter(lossy).map(|facts| facts.name.clone());
+        notices.extend(interfaces.map(|interface| Notice::HalfMadeChecksums { interface }));
+    }
+    Ok(done)
+}
+
+/// XDP in the driver where every interface is fit for it, else tc.
+fn best<T>(
+    wanted: &[InterfaceFacts],
+    notices: &mut Vec<Notice>,
+    mut put_all: impl FnMut(AttachedMode, &mut Vec<Notice>) -> Result<T, LoadError>,
+) -> Result<T, LoadError> {
+    let unfit = |facts: &InterfaceFacts| {
+        let why = obstacle(facts)?;
+        Some(Notice::ChoseTc { interface: facts.name.clone(), why })
+    };
+    let mut reasons = wanted.iter().filter_map(unfit).collect::<Vec<_>>();
+    if reasons.is_empty() {
+        let told = notices.len();
+        match put_all(AttachedMode::Xdp, notices) {
+            Err(error) => {
+                notices.truncate(told);
+                reasons.push(refused_by_driver(error)?);
+            }
+            done => return done,
+        }
+    }
+    notices.append(&mut reasons);
+    put_all(AttachedMode::Tc, notices)
+}
+
+/// What to tell of a driver that does not take the program; other errors are the caller's.
+fn refused_by_driver(error: LoadError) -> Result<Notice, LoadError> {
+    let (interface, why) = match error {
+        LoadError::NoNativeXdp { name, driver } => {
+            let why = format!("its driver `{driver}` has no XDP, or not with its present settings");
+            (name, Obstacle::Driver { why })
+        }
+        LoadError::Mtu { name, mtu, limit, .. } => (name, Obstacle::Mtu { mtu, limit }),
+        LoadError::Attach { name, cause, .. }
+            if !matches!(cause.raw_os_error(), Some(libc::EBUSY | libc::EEXIST | libc::EPERM)) =>
+        {
+            let why = format!("its driver does not take an XDP program: {cause}");
+            (name, Obstacle::Driver { why })
+        }
+        other => return Err(other),
+    };
+    Ok(Notice::ChoseTc { interface, why })
+}
+
+/// Puts a program on all of `wanted`.
+fn in_mode(
+    pins: &Pins,
+    program: &Program,
+    wanted: &[InterfaceFacts],
+    notices: &mut Vec<Notice>,
+) -> Result<Vec<Attachment>, LoadError> {
+    let mut links = link::all(pins)?;
+    let mut attachments = Vec::with_capacity(wanted.len());
+    for facts in wanted {
+        let (ours, others): (Vec<Link>, Vec<Link>) =
+            links.into_iter().partition(|link| link.ifindex == facts.ifindex);
+        links = others;
+        put(pins, program, facts, ours, notices)?;
+        let (interface, ifindex) = (facts.name.clone(), facts.ifindex);
+        attachments.push(Attachment { interface, ifindex, mode: program.mode });
+    }
     Ok(attachments)
+}
+
+/// The mode in which a link's program runs.
+fn mode_of(link: &Link, facts: &InterfaceFacts) -> AttachedMode {
+    match (link.tc, facts.xdp_generic) {
+        (true, _) => AttachedMode::Tc,
+        (false, true) => AttachedMode::XdpGeneric,
+        (false, false) => AttachedMode::Xdp,
+    }
+}
+
+/// Puts the program on one interface, of whose links `ours` are: one, or two where a start was killed between two
+/// modes.
+fn put(
+    pins: &Pins,
+    program: &Program,
+    facts: &InterfaceFacts,
+    ours: Vec<Link>,
+    notices: &mut Vec<Notice>,
+) -> Result<(), LoadError> {
+    let mode = program.mode;
+    let (same, mut other): (Vec<Link>, Vec<Link>) =
+        ours.into_iter().partition(|link| mode_of(link, facts) == mode);
+    let mut there = false;
+    for mut link in same {
+        match link.update(pins, program.fd.as_fd()) {
+            Ok(()) => there = true,
+            // The device went away since its link was looked at.
+            Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {
+                link.unpin()?;
+                notices.push(Notice::SeveredLink { interface: facts.name.clone() });
+            }
+            Err(cause) => {
+                return Err(LoadError::Attach {
+                    name: facts.name.clone(),
+                    mode: mode.name(),
+                    cause,
+                    hint: "; hint: `xlb detach` takes the old program off (and drops every flow)",
+                });
+            }
+        }
+    }
+    if !there {
+        change(pins, program, facts, &mut other)?;
+    }
+    for mut link in other {
+        link.remove()?;
+        notices.push(Notice::ModeChanged { interface: facts.name.clone() });
+    }
+    Ok(())
+}
+
+/// Attaches to an interface whose links in other modes, if any, are `old`. One at tc and one of XDP may be there
+/// together, and so no packet sees a gap; two of XDP may not.
+fn change(
+    pins: &Pins,
+    program: &Program,
+    facts: &InterfaceFacts,
+    old: &mut [Link],
+) -> Result<(), LoadError> {
+    let Program { fd, mode, hook } = program;
+    let (mode, hook) = (*mode, *hook);
+    let is_tc = mode == AttachedMode::Tc;
+    for link in old.iter_mut().filter(|link| !link.tc && !is_tc) {
+        link.remove()?;
+    }
+    let interface = (facts.name.as_str(), facts.ifindex);
+    let new = Link::make(pins, fd.as_fd(), interface, mode, hook)
+        .map_err(|error| refusal(facts, mode, error))?;
+    // Its name is the new one's now. Until they are removed they live by their descriptors.
+    for link in old {
+        link.unpin()?;
+    }
+    new.keep()
 }
 
 /// Puts the pinned program on the interfaces of `wanted` that lack it. Links of others stay as they are.
 pub(super) fn attach_pinned(
     pins: &Pins,
+    hook: TcHook,
     wanted: &[InterfaceFacts],
-    mode: Mode,
+    mode: AttachedMode,
     notices: &mut Vec<Notice>,
 ) -> Result<Vec<Attachment>, LoadError> {
     let (kept, _) = sort_out(pins, wanted, notices)?;
-    let path = pins.progs().join("xdp");
-    let program = sys::open_pin(&path).map_err(LoadError::file("open", &path))?;
+    let program = Program::pinned(pins, mode, hook)?;
     wanted
         .iter()
         .map(|facts| {
-            let mode = if kept.iter().any(|link| link.ifindex == facts.ifindex) {
-                mode_now(facts)
-            } else {
+            let link = kept.iter().find(|link| link.ifindex == facts.ifindex);
+            if link.is_none() {
                 if !notices.iter().any(|notice| notice.is_about(&facts.name)) {
                     notices.push(Notice::Reattached { interface: facts.name.clone() });
                 }
-                attach(pins, program.as_fd(), facts, mode, notices)?
-            };
+                change(pins, &program, facts, &mut [])?;
+            }
+            let mode = link.map_or(mode, |link| mode_of(link, facts));
             Ok(Attachment { interface: facts.name.clone(), ifindex: facts.ifindex, mode })
         })
         .collect()
 }
 
-/// The mode in which the program runs on an interface that runs it.
-fn mode_now(facts: &InterfaceFacts) -> AttachedMode {
-    if facts.xdp_generic { AttachedMode::XdpGeneric } else { AttachedMode::Xdp }
-}
-
-/// Pinned links of wanted interfaces, under the names that these have now, and the others. Severed ones go.
+/// What is on wanted interfaces, under the names that these have now, and the rest. Severed links go.
 fn sort_out(
     pins: &Pins,
     wanted: &[InterfaceFacts],
     notices: &mut Vec<Notice>,
 ) -> Result<(Vec<Link>, Vec<Link>), LoadError> {
     let (mut kept, mut unwanted) = (Vec::new(), Vec::new());
-    for mut link in pinned(pins)? {
+    for mut link in link::all(pins)? {
         if link.ifindex == 0 {
             // K-32
-            unpin(&link.path)?;
+            link.unpin()?;
             if wanted.iter().any(|facts| facts.name == link.interface) {
                 notices.push(Notice::SeveredLink { interface: link.interface });
             }
@@ -181,102 +372,27 @@ fn sort_out(
                 let from = std::mem::replace(&mut link.interface, facts.name.clone());
                 notices.push(Notice::RenamedLink { from, to: facts.name.clone() });
                 // Out of the way first: two interfaces may have swapped their names.
-                rename(&mut link, pins.links().join(format!("moved%25{}", facts.ifindex)))?;
+                link.rename(pins.links().join(format!("moved%25{}", facts.ifindex)))?;
             }
             kept.push(link);
         } else {
             if wanted.iter().any(|facts| facts.name == link.interface) {
                 // Out of the way of the interface that has this name now.
-                let aside = pins.links().join(format!("old%25{}", link.ifindex));
-                rename(&mut link, aside)?;
+                link.rename(pins.links().join(format!("old%25{}", link.ifindex)))?;
             }
             unwanted.push(link);
         }
     }
     for link in &mut kept {
         let path = pins.link(&link.interface);
-        if path != link.path {
-            rename(link, path)?;
+        if link.pin().is_some_and(|pin| pin != path) {
+            link.rename(path)?;
         }
     }
     Ok((kept, unwanted))
 }
 
-fn rename(link: &mut Link, to: PathBuf) -> Result<(), LoadError> {
-    std::fs::rename(&link.path, &to).map_err(LoadError::file("rename", &link.path))?;
-    link.path = to;
-    Ok(())
-}
-
-/// Replaces the program on a live link.
-fn take_over(
-    pins: &Pins,
-    program: BorrowedFd<'_>,
-    link: &Link,
-    facts: &InterfaceFacts,
-    mode: Mode,
-    notices: &mut Vec<Notice>,
-) -> Result<AttachedMode, LoadError> {
-    let now = mode_now(facts);
-    let asked = match mode {
-        Mode::Auto => now,
-        Mode::Xdp => AttachedMode::Xdp,
-        Mode::XdpGeneric => AttachedMode::XdpGeneric,
-    };
-    if now != asked {
-        remove(link)?;
-        notices.push(Notice::ModeChanged { interface: facts.name.clone() });
-        return attach(pins, program, facts, mode, notices);
-    }
-    match sys::update_link(link.fd.as_fd(), program) {
-        Ok(()) => Ok(now),
-        // The device went away since its link was looked at.
-        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {
-            unpin(&link.path)?;
-            notices.push(Notice::SeveredLink { interface: facts.name.clone() });
-            attach(pins, program, facts, mode, notices)
-        }
-        Err(cause) => Err(LoadError::Attach {
-            name: facts.name.clone(),
-            mode: now.name(),
-            cause,
-            hint: "; hint: `xlb detach` takes the old program off (and drops every flow)",
-        }),
-    }
-}
-
-/// Attaches to an interface that has no link of ours.
-fn attach(
-    pins: &Pins,
-    program: BorrowedFd<'_>,
-    facts: &InterfaceFacts,
-    mode: Mode,
-    notices: &mut Vec<Notice>,
-) -> Result<AttachedMode, LoadError> {
-    let first = if mode == Mode::XdpGeneric { AttachedMode::XdpGeneric } else { AttachedMode::Xdp };
-    match attach_in(pins, program, facts, first) {
-        Err(LoadError::NoNativeXdp { name, driver }) if mode == Mode::Auto => {
-            notices.push(Notice::FellBackToGeneric { interface: name, driver });
-            attach_in(pins, program, facts, AttachedMode::XdpGeneric)
-        }
-        done => done,
-    }
-}
-
-fn attach_in(
-    pins: &Pins,
-    program: BorrowedFd<'_>,
-    facts: &InterfaceFacts,
-    mode: AttachedMode,
-) -> Result<AttachedMode, LoadError> {
-    let link = sys::create_link(program, facts.ifindex, mode.flags())
-        .map_err(|error| refusal(facts, mode, error))?;
-    let path = pins.link(&facts.name);
-    sys::pin(link.as_fd(), &path).map_err(LoadError::file("pin", &path))?;
-    Ok(mode)
-}
-
-/// What a driver's refusal means.
+/// What a refusal to attach means.
 fn refusal(facts: &InterfaceFacts, mode: AttachedMode, cause: io::Error) -> LoadError {
     let name = facts.name.clone();
     let driver = facts.driver.clone();
@@ -288,50 +404,42 @@ fn refusal(facts: &InterfaceFacts, mode: AttachedMode, cause: io::Error) -> Load
             LoadError::NoNativeXdp { name, driver }
         }
         Some(libc::ERANGE | libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP)
-            if facts.mtu > limit =>
+            if facts.mtu > limit && mode != AttachedMode::Tc =>
         {
             LoadError::Mtu { name, mtu: facts.mtu, driver, limit }
         }
-        _ => LoadError::Attach {
-            name,
-            mode: mode.name(),
-            cause,
-            hint: match number {
-                Some(libc::EBUSY | libc::EEXIST) => {
-                    "; hint: another XDP program is there, `ip link show` tells its id"
-                }
-                // drivers/net/veth.c: what the peer may send must fit one page.
-                Some(libc::ERANGE) => {
-                    "; hint: the MTU is too large; on veth the peer's counts: `ip link set dev PEER mtu 3506`"
-                }
-                Some(libc::ENOMEM | libc::ENOSPC) => {
-                    "; hint: the driver lacks queues or memory, `ethtool -L` with fewer channels may help"
-                }
-                _ => {
-                    "; hint: the driver's reason is in `dmesg`; `--mode xdp-generic` needs no driver"
-                }
-            },
-        },
+        _ => LoadError::Attach { name, mode: mode.name(), cause, hint: hint(number, mode) },
     }
 }
 
-/// Detaches at once and removes the pin.
-fn remove(link: &Link) -> Result<(), LoadError> {
-    match sys::detach_link(link.fd.as_fd()) {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
-        // Kernels before 5.8 do it when the last descriptor closes.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-        Err(error) => return Err(LoadError::file("detach", &link.path)(error)),
+/// What helps against an error number.
+fn hint(number: Option<i32>, mode: AttachedMode) -> &'static str {
+    match number {
+        Some(libc::EOPNOTSUPP | libc::ENOENT) if mode == AttachedMode::Tc => {
+            "; hint: kernels before 6.6 need CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF, `modprobe sch_ingress cls_bpf` where they are modules"
+        }
+        Some(libc::EBUSY | libc::EEXIST) => {
+            "; hint: another XDP program is there, `ip link show` tells its id"
+        }
+        // drivers/net/veth.c: what the peer may send must fit one page.
+        Some(libc::ERANGE) => {
+            "; hint: the MTU is too large; on veth the peer's counts: `ip link set dev PEER mtu 3506`"
+        }
+        Some(libc::ENOMEM | libc::ENOSPC) => {
+            "; hint: the driver lacks queues or memory, `ethtool -L` with fewer channels may help"
+        }
+        _ => "; hint: the driver's reason is in `dmesg`; `--mode tc` needs no driver",
     }
-    unpin(&link.path)
-}
-
-fn unpin(path: &Path) -> Result<(), LoadError> {
-    std::fs::remove_file(path).map_err(LoadError::file("remove", path))
 }
 
 /// Takes the programs off every interface and removes the pins of links.
 pub(super) fn detach_all(pins: &Pins) -> Result<Vec<String>, LoadError> {
-    pinned(pins)?.into_iter().map(|link| remove(&link).map(|()| link.interface)).collect()
+    let mut names = Vec::new();
+    for mut link in link::all(pins)? {
+        link.remove()?;
+        names.push(link.interface);
+    }
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
 }

@@ -1,24 +1,23 @@
 //! The data path in the kernel: operations on pinned maps, and what they hold.
 
 use std::collections::HashSet;
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
 
 use lb_common::abi::{HopId, HopState, LastHopKey, Load, NextHop, RealFlags, RealId, map};
-use lb_common::wire::{Addr4, Mac};
+use lb_common::wire::{Addr6, Mac};
 
 use super::attach::{self, Attachment, attached_programs};
 use super::clock::Clock;
 use super::detach::{Removed, detach};
 use super::error::{LoadError, Notice};
 use super::held::Holding;
+use super::link::TcHook;
 use super::lock::InstanceLock;
 use super::maps::Maps;
 use super::pins::Pins;
-use super::preflight::{self, InterfaceFacts, Mode};
+use super::preflight::{self, InterfaceFacts};
 use super::read::Reader;
-use super::reaper::Reaper;
+use super::reaper::{Expire, Reaper};
 use super::table::{TableError, possible_cpus};
 use super::{Dataplane, MapOp, Snapshot};
 
@@ -47,8 +46,8 @@ pub struct BpfDataplane {
     pins: Pins,
     maps: Maps,
     clock: Clock,
-    expire: Arc<OwnedFd>,
-    mode: Mode,
+    expire: Expire,
+    hook: TcHook,
     attached: Vec<Attachment>,
     notices: Vec<Notice>,
     /// Programs of earlier daemons that this one replaced: the kernel tells nobody that a link has another program
@@ -63,20 +62,20 @@ pub struct BpfDataplane {
 impl BpfDataplane {
     pub(super) fn new(
         pins: Pins,
-        tables: (Maps, Clock, OwnedFd),
-        (mode, attached): (Mode, Vec<Attachment>),
+        tables: (Maps, Clock, Expire),
+        (hook, attached): (TcHook, Vec<Attachment>),
         notices: Vec<Notice>,
         lock: InstanceLock,
     ) -> Self {
         let (maps, clock, expire) = tables;
-        let (expire, replaced) = (Arc::new(expire), HashSet::new());
+        let replaced = HashSet::new();
         let (holding, failed) = (None, false);
         Self {
             pins,
             maps,
             clock,
             expire,
-            mode,
+            hook,
             attached,
             notices,
             replaced,
@@ -114,12 +113,16 @@ impl BpfDataplane {
         }
         let mut ours = attached_programs(self.pins.root());
         ours.extend(&self.replaced);
-        let wanted = preflight::interfaces(&present, there, self.mode, |id| ours.contains(&id))?;
+        // The mode was settled at the start.
+        let Some(mode) = self.attached.first().map(|link| link.mode) else {
+            return Ok(Vec::new());
+        };
+        let wanted = preflight::interfaces(&present, there, mode.into(), |id| ours.contains(&id))?;
         for facts in &wanted {
             self.maps.put_interface(facts)?;
         }
         let mut notices = Vec::new();
-        for now in attach::attach_pinned(&self.pins, &wanted, self.mode, &mut notices)? {
+        for now in attach::attach_pinned(&self.pins, self.hook, &wanted, mode, &mut notices)? {
             if let Some(link) =
                 self.attached.iter_mut().find(|link| link.interface == now.interface)
             {
@@ -191,14 +194,14 @@ impl BpfDataplane {
 
     /// A reaper for a thread of its own.
     pub fn reaper(&self) -> Reaper {
-        Reaper::new(self.maps.clone(), self.clock.clone(), Arc::clone(&self.expire))
+        Reaper::new(self.maps.clone(), self.clock.clone(), self.expire.clone())
     }
 }
 
 /// Capacities in flows and templates, not in entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
-    /// `Config::flow_limit`: half of FLOWS4.
+    /// `Config::flow_limit`: half of FLOWS4, and of FLOWS6.
     pub flows: u32,
     pub half_open: u32,
     pub templates: u32,
@@ -210,10 +213,10 @@ impl Maps {
     /// What the tables can hold.
     pub fn capacity(&self) -> Capacity {
         Capacity {
-            flows: self.flows.capacity() / 2,
-            half_open: self.half_open.capacity() / 2,
+            flows: self.ipv4.flows.capacity() / 2,
+            half_open: self.ipv4.half_open.capacity() / 2,
             templates: self.sticky.capacity(),
-            fragments: self.fragments.capacity(),
+            fragments: self.ipv4.fragments.capacity(),
         }
     }
 
@@ -226,22 +229,26 @@ impl Maps {
         let array = |entries: u32, value: u64| u64::from(entries) * value.next_multiple_of(8);
         // A machine that does not tell its CPUs has at least one.
         let cpus = possible_cpus().unwrap_or(1) as u64;
-        hash(self.flows.capacity(), 16, 48)
-            + hash(self.half_open.capacity(), 16, 48)
-            + hash(self.sticky.capacity(), 8, 8)
-            + hash(self.fragments.capacity(), 12, 48)
-            + hash(self.services.capacity(), 8, 32)
+        hash(self.ipv4.flows.capacity(), 16, 48)
+            + hash(self.ipv4.half_open.capacity(), 16, 48)
+            + hash(self.ipv4.fragments.capacity(), 16, 48)
+            // Entries are allocated as they come: the bucket heads alone.
+            + u64::from(self.ipv6.flows.capacity()) * 16
+            + hash(self.ipv6.half_open.capacity(), 40, 72)
+            + hash(self.ipv6.fragments.capacity(), 40, 72)
+            + hash(self.sticky.capacity(), 20, 8)
+            + hash(self.services.capacity(), 20, 36)
             + hash(self.last_hops.capacity(), 12, 4)
             + array(self.slots.capacity(), 4)
-            + array(self.reals.capacity(), 32)
+            + array(self.reals.capacity(), 56)
             + array(self.loads.capacity(), 8)
             + array(self.half_loads.capacity(), 4)
             + array(self.next_hops.capacity(), 24)
-            + array(self.locals.capacity(), 4)
+            + array(self.locals.capacity(), 16)
             + array(self.ports.capacity(), 4)
             + cpus * array(self.reasons.capacity(), 8)
             + cpus * array(self.real_counters.capacity(), 40)
-            // Entries are allocated as they come: the bucket heads alone.
+            // As above.
             + u64::from(self.retired.capacity()) * 16
     }
 
@@ -312,7 +319,7 @@ impl Maps {
             .unwrap_or(0);
         snapshot.locals = (0..locals_end.min(self.locals.capacity()))
             .map_while(|index| self.locals.get(&index).transpose())
-            .collect::<Result<Vec<Addr4>, _>>()?;
+            .collect::<Result<Vec<Addr6>, _>>()?;
         Ok(snapshot)
     }
 }
@@ -331,10 +338,10 @@ fn name(op: &MapOp) -> &'static str {
     match op {
         MapOp::PutReal { .. } => map::REALS,
         MapOp::PutHop { .. } => map::NEXT_HOPS,
-        MapOp::PutLocals { .. } => map::LOCALS4,
+        MapOp::PutLocals { .. } => map::LOCALS,
         MapOp::PutSlots { .. } => map::SLOTS,
-        MapOp::PutService { .. } => "put in SERVICES4",
-        MapOp::RemoveService { .. } => "remove from SERVICES4",
+        MapOp::PutService { .. } => "put in SERVICES",
+        MapOp::RemoveService { .. } => "remove from SERVICES",
         MapOp::ResetReal { .. } => "reset of LOADS, HALF_LOADS and COUNT_REAL",
         MapOp::RetireReal { .. } => "move from COUNT_REAL to COUNT_RETIRED",
         MapOp::PutPorts { .. } => map::PORTS,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lb_common::abi::{Config, Tick};
 
-use super::sys;
+use super::{sys, test_run};
 
 /// What the clock program is given: an Ethernet frame's least, whose first 8 bytes it overwrites.
 const FRAME: usize = 64;
@@ -135,7 +135,7 @@ fn edge(program: BorrowedFd<'_>) -> io::Result<(u64, Duration)> {
 /// `jiffies_64` of the kernel.
 pub(super) fn jiffies(program: BorrowedFd<'_>) -> io::Result<u64> {
     let mut frame = [0; FRAME];
-    sys::run(program, &[0; FRAME], &mut frame)?;
+    test_run::run(program, &[0; FRAME], &mut frame)?;
     Ok(bytemuck::pod_read_unaligned(&frame[..size_of::<u64>()]))
 }
 

@@ -5,6 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::preflight::Obstacle;
 use super::table::TableError;
 
 /// A start that did not happen. Nothing is left attached or pinned that was not there before.
@@ -27,7 +28,7 @@ pub enum LoadError {
 
     #[error(
         "the MTU of `{name}` ({mtu}) is too large for XDP in the driver `{driver}`; \
-         hint: `ip link set dev {name} mtu {limit}`, or `--mode xdp-generic`"
+         hint: `ip link set dev {name} mtu {limit}`, or `--mode tc`"
     )]
     Mtu { name: String, mtu: u32, driver: String, limit: u32 },
 
@@ -43,12 +44,17 @@ pub enum LoadError {
     Lro { name: String },
 
     #[error(
-        "driver `{driver}` of `{name}` has no XDP support of its own; hint: `--mode xdp-generic`"
+        "driver `{driver}` of `{name}` has no XDP support of its own, or not with its present settings; hint: `--mode tc`"
     )]
     NoNativeXdp { name: String, driver: String },
 
     #[error("cannot attach to `{name}` in mode {mode}: {cause}{hint}")]
     Attach { name: String, mode: &'static str, cause: io::Error, hint: &'static str },
+
+    #[error(
+        "cannot {action} tc filters of `{name}`: {cause}; hint: `tc filter show dev {name} ingress` lists them"
+    )]
+    Filter { action: &'static str, name: String, cause: io::Error },
 
     #[error("{dir} is not on a BPF file system; hint: `mount -t bpf bpf {mount_at}`")]
     NotBpffs { dir: PathBuf, mount_at: PathBuf },
@@ -125,8 +131,10 @@ impl LoadError {
 /// Something worth telling the operator about a start that did happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// `--mode auto`: the driver has no XDP of its own.
-    FellBackToGeneric { interface: String, driver: String },
+    /// `--mode auto`: an interface is not fit for XDP in its driver.
+    ChoseTc { interface: String, why: Obstacle },
+    /// XDP was asked for where frames have half-made checksums.
+    HalfMadeChecksums { interface: String },
     /// A table that was pinned with another size than asked for keeps its size.
     KeptCapacity { map: String, asked: u32, kept: u32 },
     /// The interface of a pinned link had been deleted; attached afresh.
@@ -155,9 +163,12 @@ impl Notice {
 impl std::fmt::Display for Notice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::FellBackToGeneric { interface, driver } => write!(
+            Self::ChoseTc { interface, why } => {
+                write!(f, "all interfaces run in mode tc, because of `{interface}`: {why}")
+            }
+            Self::HalfMadeChecksums { interface } => write!(
                 f,
-                "driver `{driver}` of `{interface}` has no XDP support: attached in generic mode, which is several times slower"
+                "`{interface}` is a veth with offloads on: what its far end sends has half-made checksums, which XDP loses; `ethtool -K {interface} tx off` at both ends, or `--mode tc`"
             ),
             Self::KeptCapacity { map, asked, kept } => write!(
                 f,

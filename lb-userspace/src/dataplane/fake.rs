@@ -6,7 +6,7 @@ use lb_common::abi::{
     Config, HopId, HopState, Load, NextHop, Real, RealFlags, RealId, Service, ServiceKey, limits,
     map,
 };
-use lb_common::wire::Addr4;
+use lb_common::wire::Addr6;
 
 use super::{Dataplane, MapOp, Snapshot};
 
@@ -15,7 +15,7 @@ use super::{Dataplane, MapOp, Snapshot};
 pub enum FakeError {
     #[error("operation {op}: {map} has {capacity} entries, index {index} is beyond")]
     OutOfBounds { op: usize, map: &'static str, index: u64, capacity: u32 },
-    #[error("operation {op}: SERVICES4 is full")]
+    #[error("operation {op}: SERVICES is full")]
     Full { op: usize },
     #[error("operation {op}: told to fail")]
     Told { op: usize },
@@ -37,7 +37,7 @@ pub struct Fake {
     pub reals: Vec<Real>,
     pub hops: Vec<NextHop>,
     pub slots: Vec<RealId>,
-    pub locals: Vec<Addr4>,
+    pub locals: Vec<Addr6>,
     pub ports: Vec<u16>,
     /// The program's: zeroed by `ResetReal`.
     pub loads: Vec<Load>,
@@ -121,7 +121,7 @@ type Array = (&'static str, u32);
 const REALS: Array = (map::REALS, limits::REALS);
 const HOPS: Array = (map::NEXT_HOPS, limits::HOPS);
 const SLOTS: Array = (map::SLOTS, limits::SLOTS);
-const LOCALS: Array = (map::LOCALS4, limits::LOCALS);
+const LOCALS: Array = (map::LOCALS, limits::LOCALS);
 const PORTS: Array = (map::PORTS, limits::PORTS);
 const LOADS: Array = (map::LOADS, limits::REALS);
 

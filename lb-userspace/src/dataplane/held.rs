@@ -1,11 +1,12 @@
 //! Frames that wait for a neighbour: taken from the program, and sent through it again.
 //!
-//! A frame that is given back runs through the loaded program by `BPF_PROG_TEST_RUN` (kernel 5.15 and later run it as
-//! if it came in by a given interface) and what the program makes of it leaves by a packet socket, past the host's own
-//! netfilter as all that xlb forwards.
+//! A frame that is given back runs through the loaded program that it came from, at XDP or at tc, by
+//! `BPF_PROG_TEST_RUN` (kernel 5.15 and later run it as if it came in by a given interface) and what the program makes
+//! of it leaves by a packet socket, past the host's own netfilter as all that xlb forwards. XDP's would not do for
+//! both: a run as if by an interface needs queues that are set up for XDP there (`xdp_rxq_info_is_reg`).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use aya::Ebpf;
@@ -13,19 +14,17 @@ use aya::maps::perf::{PerfBufferError, PerfEvent, PerfEventArrayBuffer};
 use aya::maps::{MapData, MapError, PerfEventArray};
 use lb_common::abi::{GIVEN_BACK, HeldHead, LAST_TRY, map};
 use lb_common::engine::parse;
-use lb_common::wire::Addr4;
 use lb_common::wire::ipv4::Ipv4;
+use lb_common::wire::ipv6::Ipv6;
+use lb_common::wire::{Addr4, Addr6};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::sys;
+use super::attach::{AttachedMode, Program};
+use super::{half_made, sys, test_run};
 
 /// Pages of one CPU's buffer: 40 frames of full size, or some hundred SYNs.
 const PAGES: usize = 16;
-/// `enum xdp_action`.
-pub(super) const XDP_PASS: u32 = 2;
-pub(super) const XDP_TX: u32 = 3;
-pub(super) const XDP_REDIRECT: u32 = 4;
 
 /// A frame that the program handed over, untouched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,21 +111,35 @@ pub(super) fn open_arrays(
     cpus.into_iter().map(|cpu| Ok(held.open(cpu, Some(PAGES))?)).collect()
 }
 
+/// What takes frames, before it is known which program gives them.
+pub(super) struct Takers {
+    buffers: Vec<HeldBuffer>,
+    socket: OwnedFd,
+}
+
+impl Takers {
+    /// Opens the buffers.
+    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, HeldError> {
+        let socket = sys::packet_socket().map_err(HeldError::Socket)?;
+        let buffers = open_arrays(ebpf)?.into_iter().map(HeldBuffer).collect();
+        Ok(Self { buffers, socket })
+    }
+
+    /// Frames go back through the program that hands them over.
+    pub(super) fn for_frames_of(self, program: &Program) -> Result<Holding, HeldError> {
+        let sender = Sender {
+            program: Arc::new(program.fd.try_clone().map_err(HeldError::Program)?),
+            at_tc: program.mode == AttachedMode::Tc,
+            socket: Arc::new(self.socket),
+        };
+        Ok(Holding { buffers: self.buffers, sender })
+    }
+}
+
 /// Both ends of the holding.
 pub struct Holding {
     pub buffers: Vec<HeldBuffer>,
     pub sender: Sender,
-}
-
-impl Holding {
-    /// Begins to take what `program`, of the same object, hands over.
-    pub(super) fn begin(ebpf: &mut Ebpf, program: BorrowedFd<'_>) -> Result<Self, HeldError> {
-        let socket = sys::packet_socket().map_err(HeldError::Socket)?;
-        let program = program.try_clone_to_owned().map_err(HeldError::Program)?;
-        let sender = Sender { program: Arc::new(program), socket: Arc::new(socket) };
-        let buffers = open_arrays(ebpf)?.into_iter().map(HeldBuffer).collect();
-        Ok(Self { buffers, sender })
-    }
 }
 
 /// What became of a frame that was given back.
@@ -144,6 +157,7 @@ pub enum Onward {
 #[derive(Clone)]
 pub struct Sender {
     program: Arc<OwnedFd>,
+    at_tc: bool,
     socket: Arc<OwnedFd>,
 }
 
@@ -154,27 +168,74 @@ impl Sender {
         &self,
         frame: &HeldFrame,
         last: bool,
-        leads_to: impl FnOnce(Addr4) -> Option<u32>,
+        leads_to: impl FnOnce(Addr6) -> Option<u32>,
     ) -> io::Result<Onward> {
-        let metadata = if last { LAST_TRY } else { GIVEN_BACK };
+        let mark = if last { LAST_TRY } else { GIVEN_BACK };
         let came_in = frame.head.ifindex;
-        let metadata = metadata.to_ne_bytes();
-        let run = sys::run_frame(self.program.as_fd(), &metadata, &frame.bytes, came_in)?;
-        let ifindex = match run.returned {
-            XDP_TX => came_in,
-            XDP_REDIRECT => destination(&run.frame).and_then(leads_to).unwrap_or(came_in),
-            XDP_PASS => return Ok(Onward::Homeless),
-            _ => return Ok(Onward::Ended),
+        let (fate, bytes) = if self.at_tc {
+            self.through_tc(frame, mark)?
+        } else {
+            let metadata = mark.to_ne_bytes();
+            let run = test_run::run_frame(self.program.as_fd(), &metadata, &frame.bytes, came_in)?;
+            (Fate::of_xdp(run.returned), run.frame)
         };
-        sys::send_frame(self.socket.as_fd(), ifindex, &run.frame)?;
+        let ifindex = match fate {
+            Fate::Back => came_in,
+            Fate::Leaves => destination(&bytes).and_then(leads_to).unwrap_or(came_in),
+            Fate::Passed => return Ok(Onward::Homeless),
+            Fate::Ended => return Ok(Onward::Ended),
+        };
+        sys::send_frame(self.socket.as_fd(), ifindex, &bytes)?;
         Ok(Onward::Sent { ifindex })
+    }
+
+    fn through_tc(&self, frame: &HeldFrame, mark: u32) -> io::Result<(Fate, Vec<u8>)> {
+        let mut bytes = frame.bytes.clone();
+        half_made::finish(&mut bytes);
+        let run = test_run::run_skb(self.program.as_fd(), mark, &bytes, frame.head.ifindex)?;
+        Ok((Fate::of_tc(run.returned), run.frame))
     }
 }
 
-/// The destination of the IPv4 packet in a frame.
-fn destination(frame: &[u8]) -> Option<Addr4> {
-    let header = frame.get(parse::IP..)?.first_chunk::<{ Ipv4::LEN }>()?;
-    header.last_chunk().copied().map(Addr4)
+/// What a program says shall become of a frame.
+pub(super) enum Fate {
+    Passed,
+    Ended,
+    /// By the interface it came in by.
+    Back,
+    /// By the interface behind its new destination.
+    Leaves,
+}
+
+impl Fate {
+    /// `enum xdp_action`.
+    pub(super) fn of_xdp(returned: u32) -> Self {
+        match returned {
+            2 => Self::Passed,
+            3 => Self::Back,
+            4 => Self::Leaves,
+            _ => Self::Ended,
+        }
+    }
+
+    /// `TC_ACT_*` of `include/uapi/linux/pkt_cls.h`: unspecified, and redirect.
+    fn of_tc(returned: u32) -> Self {
+        match returned.cast_signed() {
+            -1 => Self::Passed,
+            7 => Self::Leaves,
+            _ => Self::Ended,
+        }
+    }
+}
+
+/// The destination of the IP packet in a frame: the last part of the fixed header in both families.
+fn destination(frame: &[u8]) -> Option<Addr6> {
+    let packet = frame.get(parse::IP..)?;
+    if packet.first()? >> 4 == 4 {
+        packet.first_chunk::<{ Ipv4::LEN }>()?.last_chunk().copied().map(Addr4).map(Addr6::from)
+    } else {
+        packet.first_chunk::<{ Ipv6::LEN }>()?.last_chunk().copied().map(Addr6::new)
+    }
 }
 
 #[cfg(test)]
@@ -199,9 +260,14 @@ mod tests {
     #[test]
     fn the_destination_is_read_from_whole_headers_only() {
         let mut frame = vec![0; 60];
+        frame[14] = 0x45;
         frame[30..34].copy_from_slice(&[192, 0, 2, 7]);
-        assert_eq!(destination(&frame), Some(Addr4([192, 0, 2, 7])));
+        assert_eq!(destination(&frame), Some(Addr6::mapped(Addr4([192, 0, 2, 7]))));
         assert_eq!(destination(&frame[..33]), None);
         assert_eq!(destination(&[]), None);
+        frame[14] = 0x60;
+        frame[38..54].copy_from_slice(&[9; 16]);
+        assert_eq!(destination(&frame), Some(Addr6::new([9; 16])));
+        assert_eq!(destination(&frame[..53]), None);
     }
 }

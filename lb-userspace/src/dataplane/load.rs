@@ -4,22 +4,26 @@
 //! only changed by the last step, link by link.
 
 use std::collections::HashSet;
-use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use aya::maps::ProgramArray;
+use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{Config, Iface, LAYOUT, NextHop, map, program};
 
-use super::attach::{self, attached_links, attached_programs};
+use super::attach::{self, AttachedMode, Held, attached_programs};
 use super::bpf::BpfDataplane;
 use super::clock::{self, Clock};
 use super::error::{LoadError, Notice};
-use super::held::Holding;
+use super::held::Takers;
+use super::link::TcHook;
 use super::lock::InstanceLock;
 use super::maps::Maps;
 use super::pins::Pins;
 use super::preflight::{self, InterfaceFacts, Mode};
+use super::reaper::Expire;
 use super::shape;
 use super::sys;
 use super::table::TableError;
@@ -36,6 +40,8 @@ pub struct Options {
     /// Every interface of this network namespace.
     pub facts: Vec<InterfaceFacts>,
     pub mode: Mode,
+    /// How mode tc is done here.
+    pub hook: TcHook,
     /// Established flows that the table shall hold; two entries each.
     pub flows: u32,
     /// Half-open flows; two entries each.
@@ -46,18 +52,22 @@ pub struct Options {
 
 impl Options {
     /// Entries of the maps whose size is the operator's choice.
-    fn capacities(&self) -> [(&'static str, u32); 3] {
+    fn capacities(&self) -> [(&'static str, u32); 5] {
+        let flows = self.flows.saturating_mul(2).max(2);
+        let half_open = self.half_open.saturating_mul(2).max(256);
         [
-            (map::FLOWS4, self.flows.saturating_mul(2).max(2)),
-            (map::HALF_OPEN4, self.half_open.saturating_mul(2).max(256)),
-            (map::STICKY4, self.templates.max(1)),
+            (map::FLOWS4, flows),
+            (map::FLOWS6, flows),
+            (map::HALF_OPEN4, half_open),
+            (map::HALF_OPEN6, half_open),
+            (map::STICKY, self.templates.max(1)),
         ]
     }
 }
 
-/// Names of the pinned programs: in the object, and as a pin.
-const PROGRAMS: [(&str, &str); 3] =
-    [(program::XDP, "xdp"), (program::EXPIRE, "expire"), (program::CLOCK, "clock")];
+/// Names of the pinned programs beside the data path's own: in the object, and as a pin.
+const HELPERS: [(&str, &str); 3] =
+    [(program::EXPIRE, "expire"), (program::EXPIRE6, "expire6"), (program::CLOCK, "clock")];
 
 /// Starts the data path of an instance or takes over what an earlier daemon left. `object` is the kernel object,
 /// aligned to 4 bytes (`aya::include_bytes_aligned`).
@@ -91,7 +101,7 @@ fn start(
     }
     let shift = shift(&pins, shapes.hz, found.config)?;
     let mut ebpf = load(object, &pins, &capacities, shift)?;
-    for (name, _) in PROGRAMS {
+    for (name, _) in HELPERS {
         shape::load_program(&mut ebpf, name)?;
     }
 
@@ -104,26 +114,51 @@ fn start(
     for facts in interfaces {
         maps.put_interface(facts)?;
     }
-    let xdp = program_mut(&mut ebpf, program::XDP)?
-        .fd()
-        .and_then(|fd| Ok(fd.try_clone()?))
-        .map_err(|cause| LoadError::Program { name: program::XDP, cause: Box::new(cause) })?;
-    let holding = Holding::begin(&mut ebpf, xdp.as_fd());
+    // Before a program can hand anything over.
+    let takers = Takers::open(&mut ebpf);
+    let mode = (options.mode, options.hook);
+    let (program, attached) =
+        attach::attach_all(&pins, interfaces, mode, &mut notices, &mut |mode| {
+            go_on_with_ipv6(&mut ebpf, mode)?;
+            shape::load_program(&mut ebpf, mode.program())
+        })?;
+    let holding = takers.and_then(|takers| takers.for_frames_of(&program));
     if let Err(why) = &holding {
         notices.push(Notice::NothingHeld { why: why.to_string() });
     }
-    let attached = attach::attach_all(&pins, xdp.as_fd(), interfaces, options.mode, &mut notices)?;
     maps.keep_interfaces(interfaces)?;
-    pin_programs(&mut ebpf, &pins)?;
+    pin_programs(&mut ebpf, &pins, program.mode)?;
 
     let clock = sys::open_pin(&pins.progs().join("clock"))
         .map_err(LoadError::file("open", pins.progs().join("clock")))?;
-    let expire = sys::open_pin(&pins.progs().join("expire"))
-        .map_err(LoadError::file("open", pins.progs().join("expire")))?;
+    let open = |name: &str| {
+        let path = pins.progs().join(name);
+        sys::open_pin(&path).map(Arc::new).map_err(LoadError::file("open", &path))
+    };
+    let expire = Expire { ipv4: open("expire")?, ipv6: open("expire6")? };
     let clock = Clock::new(clock, shapes.hz, shift);
     let tables = (maps, clock, expire);
-    let dataplane = BpfDataplane::new(pins, tables, (options.mode, attached), notices, lock);
+    let dataplane = BpfDataplane::new(pins, tables, (options.hook, attached), notices, lock);
     Ok(dataplane.holding(holding.ok()))
+}
+
+/// Gives the mode's program of IPv6 to the kernel, and puts it where the mode's own looks for it: programs that are live
+/// share that map.
+pub(super) fn go_on_with_ipv6(ebpf: &mut Ebpf, mode: AttachedMode) -> Result<(), LoadError> {
+    let name = mode.program6();
+    shape::load_program(ebpf, name)?;
+    let failed = |cause| LoadError::Program { name, cause: Box::new(cause) };
+    let program = match ebpf.program(name) {
+        Some(Program::Xdp(program)) => program.fd(),
+        Some(Program::SchedClassifier(program)) => program.fd(),
+        _ => return Err(LoadError::Incomplete { kind: "program", name }),
+    };
+    let program = program.and_then(|fd| Ok(fd.try_clone()?)).map_err(failed)?;
+    let (map, next) = (mode.next(), program::Next::Ipv6 as u32);
+    let table = ebpf.map_mut(map).ok_or(LoadError::Incomplete { kind: "map", name: map })?;
+    ProgramArray::try_from(table)
+        .and_then(|mut table| table.set(next, &program, 0))
+        .map_err(|error| failed(error.into()))
 }
 
 /// How far the programs shift jiffies. Stamps in adopted maps are in the ticks of whoever wrote them.
@@ -158,25 +193,18 @@ fn load(
     loader.load(object).map_err(shape::object_error)
 }
 
-fn program_mut<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut aya::programs::Xdp, LoadError> {
-    ebpf.program_mut(name)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(LoadError::Incomplete { kind: "program", name })
-}
-
-/// Pins the programs, over those of an earlier run.
-fn pin_programs(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), LoadError> {
-    for (name, pin) in PROGRAMS {
+/// Pins the programs, over those of an earlier run. Those of another mode go.
+fn pin_programs(ebpf: &mut Ebpf, pins: &Pins, mode: AttachedMode) -> Result<(), LoadError> {
+    for (name, pin) in mode.pins().into_iter().chain(HELPERS) {
         let path = pins.progs().join(pin);
         let aside = pins.progs().join(format!("{pin}%25new"));
         // Left by a run that was killed between these two steps.
         if aside.exists() {
             std::fs::remove_file(&aside).map_err(LoadError::file("remove", &aside))?;
         }
-        program_mut(ebpf, name)?.pin(&aside).map_err(|error| {
+        let program =
+            ebpf.program_mut(name).ok_or(LoadError::Incomplete { kind: "program", name })?;
+        program.pin(&aside).map_err(|error| {
             let number = shape::errno(&error);
             let error = number.map_or_else(
                 || std::io::Error::other(error.to_string()),
@@ -185,6 +213,14 @@ fn pin_programs(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), LoadError> {
             LoadError::file("pin", &aside)(error)
         })?;
         std::fs::rename(&aside, &path).map_err(LoadError::file("rename", &aside))?;
+    }
+    let ours = mode.pins();
+    let others = [AttachedMode::Xdp, AttachedMode::Tc].into_iter().flat_map(AttachedMode::pins);
+    for other in others.filter(|other| !ours.contains(other)) {
+        let path = pins.progs().join(other.1);
+        if path.exists() {
+            std::fs::remove_file(&path).map_err(LoadError::file("remove", &path))?;
+        }
     }
     Ok(())
 }
@@ -198,7 +234,14 @@ impl Maps {
         let before = self.ifaces.get(&facts.ifindex)?;
         self.ifaces.put(
             &facts.ifindex,
-            &Iface { mac: facts.mac, mtu, flags, pad: [0; 3], addr: facts.address },
+            &Iface {
+                mac: facts.mac,
+                mtu,
+                flags,
+                pad: [0; 3],
+                addr: facts.address,
+                addr6: facts.address6,
+            },
         )?;
         if before.is_some_and(|before| before.mtu != mtu) {
             let here = |hop: &NextHop| hop.ifindex == facts.ifindex;
@@ -247,8 +290,7 @@ impl Maps {
 struct Created {
     pins: Pins,
     before: HashSet<PathBuf>,
-    /// By id: a link's pin may be renamed with its interface.
-    links: HashSet<u32>,
+    held: Held,
     folders: Vec<PathBuf>,
     kept: bool,
 }
@@ -257,8 +299,8 @@ impl Created {
     fn begin(pin_dir: &Path) -> Result<Self, LoadError> {
         let pins = Pins::new(pin_dir);
         let before = pins.all().map_err(LoadError::file("list", pin_dir))?.into_iter().collect();
-        let links = attached_links(pin_dir);
-        let mut created = Self { pins, before, links, folders: Vec::new(), kept: false };
+        let held = attach::held(&pins);
+        let mut created = Self { pins, before, held, folders: Vec::new(), kept: false };
         let missing = pin_dir
             .ancestors()
             .take_while(|folder| !folder.exists())
@@ -289,17 +331,11 @@ impl Drop for Created {
             return;
         }
         // Already failing; what cannot be removed is told by the next start.
+        self.held.restore(&self.pins);
         for path in self.pins.all().unwrap_or_default() {
-            if path.starts_with(self.pins.links()) {
-                let Ok(fd) = sys::open_pin(&path) else { continue };
-                if sys::link_info(fd.as_fd()).is_ok_and(|info| self.links.contains(&info.id)) {
-                    continue;
-                }
-                let _ = sys::detach_link(fd.as_fd());
-            } else if self.before.contains(&path) {
-                continue;
+            if !path.starts_with(self.pins.links()) && !self.before.contains(&path) {
+                let _ = std::fs::remove_file(&path);
             }
-            let _ = std::fs::remove_file(&path);
         }
         for folder in self.folders.iter().rev() {
             let _ = std::fs::remove_dir(folder);

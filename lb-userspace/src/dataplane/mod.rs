@@ -6,12 +6,15 @@ pub mod attach;
 pub mod batch;
 pub mod bpf;
 pub mod clock;
+mod clsact;
 pub mod detach;
 pub mod error;
 pub mod fake;
 pub mod faulty;
+mod half_made;
 pub mod held;
 mod hops;
+pub mod link;
 pub mod load;
 mod loads;
 pub mod lock;
@@ -26,9 +29,10 @@ mod retire;
 mod shape;
 mod sys;
 pub mod table;
+mod test_run;
 
 use lb_common::abi::{Config, HopId, NextHop, Real, RealId, Service, ServiceKey};
-use lb_common::wire::Addr4;
+use lb_common::wire::Addr6;
 
 /// Whether frames may leave an interface of this driver by `XDP_TX`. veth swallows them unless its peer runs an XDP
 /// program: they leave it through DEVICES always.
@@ -44,8 +48,8 @@ pub enum MapOp {
     PutReal { id: RealId, real: Real },
     /// Writes an element of `NEXT_HOPS`.
     PutHop { id: HopId, hop: NextHop },
-    /// Writes elements of LOCALS4 from `at` on.
-    PutLocals { at: u32, addresses: Vec<Addr4> },
+    /// Writes elements of LOCALS from `at` on.
+    PutLocals { at: u32, addresses: Vec<Addr6> },
     /// Writes elements of SLOTS from `at` on.
     PutSlots { at: u32, slots: Vec<RealId> },
     /// Inserts or replaces a service, whole.
@@ -73,8 +77,8 @@ pub struct Snapshot {
     pub hops: Vec<(HopId, NextHop)>,
     /// All of SLOTS that a service refers to.
     pub slots: Vec<(u32, Vec<RealId>)>,
-    /// LOCALS4 up to the last index a real refers to.
-    pub locals: Vec<Addr4>,
+    /// LOCALS up to the last index a real refers to.
+    pub locals: Vec<Addr6>,
 }
 
 /// Tables that can be changed and read back.

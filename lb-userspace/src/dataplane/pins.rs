@@ -1,6 +1,6 @@
 //! Where the pins of an instance are, and how names become file names there.
 //!
-//! `<pin-dir>/maps/<NAME>`, `<pin-dir>/progs/<xdp|expire|clock>`, `<pin-dir>/links/<interface>`.
+//! `<pin-dir>/maps/<NAME>`, `<pin-dir>/progs/<xdp|tc_ingress|expire|clock>`, `<pin-dir>/links/<interface>`.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -6,18 +6,21 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{FsType, statfs};
 
-use lb_common::wire::{Addr4, Mac};
+use lb_common::wire::{Addr4, Addr6, Mac};
 
 use super::error::LoadError;
 
 /// What `node` knows of one interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts, each on its own")]
 pub struct InterfaceFacts {
     pub name: String,
     pub ifindex: u32,
     pub mtu: u32,
     /// Primary IPv4 address; 0.0.0.0: none.
     pub address: Addr4,
+    /// The same of IPv6.
+    pub address6: Addr6,
     /// All zero: no Ethernet.
     pub mac: Mac,
     /// Administratively up (`IFF_UP`).
@@ -26,6 +29,8 @@ pub struct InterfaceFacts {
     pub driver: String,
     /// Whether large-receive-offload is on.
     pub lro: bool,
+    /// Whether checksums of what it sends are left to the device (`tx-checksumming`).
+    pub tx_checksum: bool,
     /// `IFLA_XDP_PROG_ID`.
     pub xdp_prog_id: Option<u32>,
     /// Whether that program runs in generic mode (`IFLA_XDP_ATTACHED` is `XDP_ATTACHED_SKB`).
@@ -35,13 +40,53 @@ pub struct InterfaceFacts {
 /// How the programs shall be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// In the driver; generic where the driver has no XDP.
+    /// In the driver where all interfaces are fit for it, else at tc.
     #[default]
     Auto,
     /// In the driver or not at all.
     Xdp,
     /// By the network stack, on any interface.
     XdpGeneric,
+    /// At tc's ingress, behind GRO, on any interface.
+    Tc,
+}
+
+/// What makes an interface unfit for XDP in its driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The MTU is larger than the driver takes a program with.
+    Mtu { mtu: u32, limit: u32 },
+    /// Its frames carry checksums that XDP would lose the mark of.
+    HalfMadeChecksums,
+    /// The driver does not take the program.
+    Driver { why: String },
+}
+
+impl std::fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mtu { mtu, limit } => {
+                write!(f, "its MTU of {mtu} is more than the {limit} that XDP takes in its driver")
+            }
+            Self::HalfMadeChecksums => f.write_str(
+                "it is a veth with offloads on, whose frames have half-made checksums that XDP would send on as they are",
+            ),
+            Self::Driver { why } => f.write_str(why),
+        }
+    }
+}
+
+/// What is known before trying to stand in the way of XDP in the driver. // P-04
+pub fn obstacle(facts: &InterfaceFacts) -> Option<Obstacle> {
+    if facts.driver != "veth" {
+        return None;
+    }
+    if facts.mtu > VETH_MTU {
+        return Some(Obstacle::Mtu { mtu: facts.mtu, limit: VETH_MTU });
+    }
+    // The far end, whose frames arrive here, may be in a namespace that nobody can look into. Both ends are made with
+    // the same offloads, and whoever prepares a pair for XDP switches them off at both.
+    facts.tx_checksum.then_some(Obstacle::HalfMadeChecksums)
 }
 
 /// The largest MTU at which veth takes a program that knows no fragments (measured on 6.18; drivers/net/veth.c). The
@@ -89,22 +134,19 @@ fn interface(
     if !facts.up {
         return Err(LoadError::InterfaceDown { name: name() });
     }
-    // K-24
-    if let Some(program) = facts.xdp_prog_id.filter(|&id| !ours(id)) {
+    // K-24. At tc it is not in the way: it lets through what it likes.
+    if let Some(program) = facts.xdp_prog_id.filter(|&id| mode != Mode::Tc && !ours(id)) {
         return Err(LoadError::ForeignProgram { name: name(), program });
     }
     if facts.lro {
         return Err(LoadError::Lro { name: name() });
     }
-    if mode != Mode::XdpGeneric && facts.driver == "veth" && facts.mtu > VETH_MTU {
-        return Err(LoadError::Mtu {
-            name: name(),
-            mtu: facts.mtu,
-            driver: facts.driver.clone(),
-            limit: VETH_MTU,
-        });
+    match obstacle(facts) {
+        Some(Obstacle::Mtu { mtu, limit }) if mode == Mode::Xdp => {
+            Err(LoadError::Mtu { name: name(), mtu, driver: facts.driver.clone(), limit })
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Capabilities of this process and the file system of the pins; mounts it where that is what everybody does.
@@ -211,12 +253,27 @@ mod tests {
             (InterfaceFacts { mtu: 9000, ..facts("a") }, "ip link set dev a mtu 3506"),
         ];
         for (facts, command) in cases {
-            let refused = refusal(facts, Mode::Auto);
+            let refused = refusal(facts, Mode::Xdp);
             assert!(refused.contains(command), "{refused}");
         }
         assert_eq!(refusal(facts("a"), Mode::Auto), "");
         assert_eq!(refusal(InterfaceFacts { xdp_prog_id: Some(5), ..facts("a") }, Mode::Xdp), "");
-        assert_eq!(refusal(InterfaceFacts { mtu: 9000, ..facts("a") }, Mode::XdpGeneric), "");
+        for mode in [Mode::Auto, Mode::XdpGeneric, Mode::Tc] {
+            assert_eq!(refusal(InterfaceFacts { mtu: 9000, ..facts("a") }, mode), "");
+        }
+        assert_eq!(refusal(InterfaceFacts { xdp_prog_id: Some(9), ..facts("a") }, Mode::Tc), "");
+    }
+
+    #[test]
+    fn what_speaks_against_xdp_is_known_before_it_is_tried() {
+        // P-04
+        let large = InterfaceFacts { mtu: 9000, tx_checksum: true, ..facts("a") };
+        assert_eq!(obstacle(&large), Some(Obstacle::Mtu { mtu: 9000, limit: VETH_MTU }));
+        let usual = InterfaceFacts { tx_checksum: true, ..facts("a") };
+        assert_eq!(obstacle(&usual), Some(Obstacle::HalfMadeChecksums));
+        assert_eq!(obstacle(&facts("a")), None);
+        // A card finishes its checksums before the wire, in both directions.
+        assert_eq!(obstacle(&InterfaceFacts { driver: "ixgbe".into(), ..large }), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use lb_common::abi::{
     Config, Flow, FlowKey, Gauge, Load, REASON_SLOTS, Real, RealCounters, RealId, ServiceKey,
     Sticky, StickyKey, Tick,
 };
+use lb_common::wire::{Addr6, Address};
 
 use super::bpf::Capacity;
 use super::clock::{self, Clock};
@@ -27,14 +28,14 @@ pub struct Reader {
     clock: Clock,
 }
 
-/// A connection: a primary entry and its twin.
+/// A connection: a primary entry and its twin, of either family.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnRow {
     /// The client's tuple towards the virtual server.
-    pub key: FlowKey,
-    pub flow: Flow,
+    pub key: FlowKey<Addr6>,
+    pub flow: Flow<Addr6>,
     /// The other direction; absent where the pair has lost it.
-    pub twin: Option<Flow>,
+    pub twin: Option<Flow<Addr6>>,
     /// Whether the real server has not answered yet.
     pub half_open: bool,
     /// How long it lives without another packet.
@@ -135,7 +136,7 @@ impl Reader {
         self.maps.reals.get(&id.0)
     }
 
-    /// Connections in FLOWS4 now, by the program's own count.
+    /// Connections in the flow tables now, by the program's own count.
     pub fn flows(&self) -> Result<u32, TableError> {
         self.maps.gauge(Gauge::Flows)
     }
@@ -145,33 +146,12 @@ impl Reader {
         &self,
         mut visit: impl FnMut(ConnRow) -> ControlFlow<()>,
     ) -> Result<(), TableError> {
-        let (config, now) = (self.maps.config()?, self.now()?);
-        let mut stopped = false;
-        for (table, half_open) in [(&self.maps.flows, false), (&self.maps.half_open, true)] {
-            if stopped {
-                break;
-            }
-            let mut failed = None;
-            table.walk(|key, flow| {
-                if flow.rewrite.is_reply() {
-                    return ControlFlow::Continue(());
-                }
-                let twin = match table.get(&flow.rewrite.twin()) {
-                    Ok(twin) => twin,
-                    Err(error) => {
-                        failed = Some(error);
-                        return ControlFlow::Break(());
-                    }
-                };
-                let remaining = clock::span(ticks_left(&config, flow, twin.as_ref(), now), &config);
-                let flow = visit(ConnRow { key: *key, flow: *flow, twin, half_open, remaining });
-                stopped = flow.is_break();
-                flow
-            })?;
-            if let Some(error) = failed {
-                return Err(error);
-            }
-        }
+        let at = (self.maps.config()?, self.now()?);
+        let Maps { ipv4, ipv6, .. } = &self.maps;
+        let _ = walk_conns(&ipv4.flows, false, &at, &mut visit)?.is_continue()
+            && walk_conns(&ipv6.flows, false, &at, &mut visit)?.is_continue()
+            && walk_conns(&ipv4.half_open, true, &at, &mut visit)?.is_continue()
+            && walk_conns(&ipv6.half_open, true, &at, &mut visit)?.is_continue();
         Ok(())
     }
 
@@ -205,13 +185,15 @@ impl Reader {
 
     /// Fragmented packets that are remembered; a walk.
     pub fn count_fragments(&self) -> Result<u32, TableError> {
-        count(&self.maps.fragments)
+        Ok(count(&self.maps.ipv4.fragments)? + count(&self.maps.ipv6.fragments)?)
     }
 
     /// Half-open flows there are; a walk.
     pub fn count_half_open(&self) -> Result<u32, TableError> {
+        let Maps { ipv4, ipv6, .. } = &self.maps;
         let mut primaries = 0;
-        self.maps.half_open.for_each(|_, flow| primaries += u32::from(!flow.rewrite.is_reply()))?;
+        ipv4.half_open.for_each(|_, flow| primaries += u32::from(!flow.rewrite.is_reply()))?;
+        ipv6.half_open.for_each(|_, flow| primaries += u32::from(!flow.rewrite.is_reply()))?;
         Ok(primaries)
     }
 
@@ -237,11 +219,49 @@ impl Clock {
 }
 
 /// Ticks that a pair has left: it is as young as the younger of its two.
-pub(super) fn ticks_left(config: &Config, flow: &Flow, twin: Option<&Flow>, now: Tick) -> u32 {
+pub(super) fn ticks_left<A>(
+    config: &Config,
+    flow: &Flow<A>,
+    twin: Option<&Flow<A>>,
+    now: Tick,
+) -> u32 {
     let life = flow.conn_state().map_or(0, |state| config.timeouts.of(state));
-    let idle = |flow: &Flow| now.since(flow.stamp);
+    let idle = |flow: &Flow<A>| now.since(flow.stamp);
     let idle = twin.map_or(idle(flow), |twin| idle(flow).min(idle(twin)));
     life.saturating_sub(idle)
+}
+
+/// Calls `visit` for each connection of one table until it breaks, and says whether it did. `at`: what tells how long it
+/// lives.
+fn walk_conns<A: Address>(
+    table: &Table<FlowKey<A>, Flow<A>>,
+    half_open: bool,
+    at: &(Config, Tick),
+    visit: &mut impl FnMut(ConnRow) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, TableError> {
+    let (config, now) = at;
+    let (mut failed, mut outcome) = (None, ControlFlow::Continue(()));
+    table.walk(|key, flow| {
+        if flow.rewrite.is_reply() {
+            return ControlFlow::Continue(());
+        }
+        let twin = match table.get(&flow.rewrite.twin()) {
+            Ok(twin) => twin,
+            Err(error) => {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+        };
+        outcome = visit(ConnRow {
+            key: key.widened(),
+            flow: flow.widened(),
+            twin: twin.map(|twin| twin.widened()),
+            half_open,
+            remaining: clock::span(ticks_left(config, flow, twin.as_ref(), *now), config),
+        });
+        outcome
+    })?;
+    failed.map_or(Ok(outcome), Err)
 }
 
 fn count<K: bytemuck::Pod, V: bytemuck::Pod>(table: &Table<K, V>) -> Result<u32, TableError> {

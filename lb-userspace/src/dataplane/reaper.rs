@@ -15,13 +15,14 @@ use lb_common::abi::{
     program,
 };
 use lb_common::engine::expire;
+use lb_common::wire::{Addr4, Addr6, Address};
 
 use super::clock::Clock;
 use super::hops::LearnedHops;
 use super::loads::HalfOpenLoads;
-use super::maps::Maps;
-use super::sys;
+use super::maps::{Family, FamilyMaps, Maps};
 use super::table::{Table, TableError};
+use super::{sys, test_run};
 
 /// Every so many sweeps the rare cases are looked at too: reply entries that lost their primary, which neither
 /// GAUGES nor the primaries tell of.
@@ -30,7 +31,7 @@ const THOROUGH: u32 = 16;
 /// What a sweep saw and did.
 #[derive(Clone, Debug, Default)]
 pub struct SweepReport {
-    /// Connections in FLOWS4 before anything was removed.
+    /// Connections in the flow tables before anything was removed.
     pub flows: u32,
     /// Half-open connections that remain.
     pub half_open: u32,
@@ -46,7 +47,7 @@ pub struct SweepReport {
     pub freed_hops: u32,
     /// Connections of each real server, half-open ones not counted. A removed real without any may be forgotten.
     pub per_real: HashMap<RealId, u32>,
-    /// Full-NAT connections for each index in LOCALS4.
+    /// Full-NAT connections for each index in LOCALS.
     pub locals_used: HashMap<u32, u32>,
     /// Next hops that a flow refers to.
     pub hops_used: HashSet<u32>,
@@ -54,18 +55,25 @@ pub struct SweepReport {
     pub took: Duration,
 }
 
+/// The programs that judge.
+#[derive(Clone)]
+pub(super) struct Expire {
+    pub(super) ipv4: Arc<OwnedFd>,
+    pub(super) ipv6: Arc<OwnedFd>,
+}
+
 /// Sweeps the tables; remembers what it saw the last time. Runs on a thread where it may block.
 pub struct Reaper {
     maps: Maps,
     clock: Clock,
-    expire: Arc<OwnedFd>,
+    expire: Expire,
     hops: LearnedHops,
     loads: HalfOpenLoads,
     sweeps: u32,
 }
 
 impl Reaper {
-    pub(super) fn new(maps: Maps, clock: Clock, expire: Arc<OwnedFd>) -> Self {
+    pub(super) fn new(maps: Maps, clock: Clock, expire: Expire) -> Self {
         let (hops, loads) = (LearnedHops::default(), HalfOpenLoads::default());
         Self { maps, clock, expire, hops, loads, sweeps: 1 }
     }
@@ -79,9 +87,13 @@ impl Reaper {
         let thorough = self.sweeps.is_multiple_of(THOROUGH);
         self.sweeps = self.sweeps.wrapping_add(1);
         if thorough || self.maps.gauge(Gauge::Flows)? > 0 {
-            self.sweep_flows(&config, now, thorough, &mut report)?;
+            self.ipv4().flows(&config, now, thorough, &mut report)?;
+            self.ipv6().flows(&config, now, thorough, &mut report)?;
         }
-        let half_open = self.sweep_half_open(&config, now, &mut report)?;
+        let mut half_open = HashMap::new();
+        self.ipv4().half_open(&config, now, &mut half_open, &mut report)?;
+        self.ipv6().half_open(&config, now, &mut half_open, &mut report)?;
+        report.half_open = half_open.values().sum();
         self.loads.correct(&self.maps, &half_open)?;
         self.sweep_templates(now, &mut report)?;
         report.freed_hops = self.hops.sweep(&self.maps, &report.hops_used)?;
@@ -89,64 +101,12 @@ impl Reaper {
         Ok(report)
     }
 
-    /// Hands every connection that looks expired to the program. C-68
-    fn sweep_flows(
-        &self,
-        config: &Config,
-        now: Tick,
-        orphans: bool,
-        report: &mut SweepReport,
-    ) -> Result<(), TableError> {
-        let mut batch = ExpireBatch::new(self.expire.as_fd());
-        let mut outcome = Ok(());
-        self.maps.flows.walk(|key, flow| {
-            count(flow, report);
-            if is_over(config, flow, now) {
-                outcome = match flow.rewrite.is_reply() {
-                    false => batch.push(*key),
-                    true if orphans => is_there(&self.maps.flows, &flow.rewrite.twin())
-                        .and_then(|paired| if paired { Ok(()) } else { batch.push(*key) }),
-                    true => Ok(()),
-                };
-            }
-            if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        outcome?;
-        report.expired = batch.finish()?;
-        Ok(())
+    fn ipv4(&self) -> FamilySweep<'_, Addr4> {
+        FamilySweep { maps: &self.maps.ipv4, program: self.expire.ipv4.as_fd() }
     }
 
-    /// The same for half-open flows; how many remain for each real server.
-    fn sweep_half_open(
-        &self,
-        config: &Config,
-        now: Tick,
-        report: &mut SweepReport,
-    ) -> Result<HashMap<RealId, u32>, TableError> {
-        let table = &self.maps.half_open;
-        let mut remaining: HashMap<RealId, u32> = HashMap::new();
-        let mut old = Vec::new();
-        table.for_each(|key, flow| {
-            report.hops_used.insert(flow.rewrite.hop.0);
-            if is_over(config, flow, now) {
-                old.push((*key, flow.rewrite.real, flow.rewrite.is_reply()));
-            } else if !flow.rewrite.is_reply() {
-                *remaining.entry(flow.rewrite.real).or_default() += 1;
-            }
-        })?;
-        let mut batch = ExpireBatch::new(self.expire.as_fd());
-        for (key, ..) in &old {
-            batch.push(*key)?;
-        }
-        report.expired_half_open = batch.finish()?;
-        for (key, real, reply) in old {
-            // Kept alive by its other direction.
-            if !reply && is_there(table, &key)? {
-                *remaining.entry(real).or_default() += 1;
-            }
-        }
-        report.half_open = remaining.values().sum();
-        Ok(remaining)
+    fn ipv6(&self) -> FamilySweep<'_, Addr6> {
+        FamilySweep { maps: &self.maps.ipv6, program: self.expire.ipv6.as_fd() }
     }
 
     /// Removes templates that no connection was made by for the service's persistence time.
@@ -180,8 +140,75 @@ impl Reaper {
     }
 }
 
-/// Takes an entry of FLOWS4 into the report's sums.
-fn count(flow: &Flow, report: &mut SweepReport) {
+/// The sweep over the tables of one family.
+struct FamilySweep<'a, A: Family> {
+    maps: &'a FamilyMaps<A>,
+    program: BorrowedFd<'a>,
+}
+
+impl<A: Family> FamilySweep<'_, A> {
+    /// Hands every connection that looks expired to the program. C-68
+    fn flows(
+        &self,
+        config: &Config,
+        now: Tick,
+        orphans: bool,
+        report: &mut SweepReport,
+    ) -> Result<(), TableError> {
+        let mut batch = ExpireBatch::new(self.program);
+        let mut outcome = Ok(());
+        self.maps.flows.walk(|key, flow| {
+            count(flow, report);
+            if is_over(config, flow, now) {
+                outcome = match flow.rewrite.is_reply() {
+                    false => batch.push(*key),
+                    true if orphans => is_there(&self.maps.flows, &flow.rewrite.twin())
+                        .and_then(|paired| if paired { Ok(()) } else { batch.push(*key) }),
+                    true => Ok(()),
+                };
+            }
+            if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        outcome?;
+        report.expired += batch.finish()?;
+        Ok(())
+    }
+
+    /// The same for half-open flows; adds to `remaining` how many do of each real server.
+    fn half_open(
+        &self,
+        config: &Config,
+        now: Tick,
+        remaining: &mut HashMap<RealId, u32>,
+        report: &mut SweepReport,
+    ) -> Result<(), TableError> {
+        let table = &self.maps.half_open;
+        let mut old = Vec::new();
+        table.for_each(|key, flow| {
+            report.hops_used.insert(flow.rewrite.hop.0);
+            if is_over(config, flow, now) {
+                old.push((*key, flow.rewrite.real, flow.rewrite.is_reply()));
+            } else if !flow.rewrite.is_reply() {
+                *remaining.entry(flow.rewrite.real).or_default() += 1;
+            }
+        })?;
+        let mut batch = ExpireBatch::new(self.program);
+        for (key, ..) in &old {
+            batch.push(*key)?;
+        }
+        report.expired_half_open += batch.finish()?;
+        for (key, real, reply) in old {
+            // Kept alive by its other direction.
+            if !reply && is_there(table, &key)? {
+                *remaining.entry(real).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes an entry of a flow table into the report's sums.
+fn count<A: Address>(flow: &Flow<A>, report: &mut SweepReport) {
     let rewrite = &flow.rewrite;
     report.hops_used.insert(rewrite.hop.0);
     if rewrite.is_reply() {
@@ -195,31 +222,34 @@ fn count(flow: &Flow, report: &mut SweepReport) {
 }
 
 /// Whether an entry looks expired, its twin aside: the program's own rule. Unknown states are the program's to judge.
-fn is_over(config: &Config, flow: &Flow, now: Tick) -> bool {
+fn is_over<A>(config: &Config, flow: &Flow<A>, now: Tick) -> bool {
     let state = flow.conn_state().map_or(ConnState::Dead, expire::listed);
     expire::is_over(config, state, flow.stamp, now)
 }
 
-fn is_there(table: &Table<FlowKey, Flow>, key: &FlowKey) -> Result<bool, TableError> {
+fn is_there<A: Address>(
+    table: &Table<FlowKey<A>, Flow<A>>,
+    key: &FlowKey<A>,
+) -> Result<bool, TableError> {
     table.get(key).map(|entry| entry.is_some())
 }
 
 /// Keys on their way to the expiry program: its packet is an array of them.
-struct ExpireBatch<'a> {
+struct ExpireBatch<'a, A> {
     program: BorrowedFd<'a>,
-    keys: [FlowKey; limits::EXPIRE_BATCH as usize],
+    keys: [FlowKey<A>; limits::EXPIRE_BATCH as usize],
     filled: usize,
     /// Connections that the program ended.
     ended: u32,
 }
 
-impl<'a> ExpireBatch<'a> {
+impl<'a, A: Address> ExpireBatch<'a, A> {
     fn new(program: BorrowedFd<'a>) -> Self {
         let keys = [FlowKey::default(); limits::EXPIRE_BATCH as usize];
         Self { program, keys, filled: 0, ended: 0 }
     }
 
-    fn push(&mut self, key: FlowKey) -> Result<(), TableError> {
+    fn push(&mut self, key: FlowKey<A>) -> Result<(), TableError> {
         self.keys[self.filled] = key;
         self.filled += 1;
         if self.filled == self.keys.len() { self.flush() } else { Ok(()) }
@@ -231,7 +261,7 @@ impl<'a> ExpireBatch<'a> {
         }
         // Zero is no tuple that a packet has: it ends the list.
         self.keys[self.filled..].fill(FlowKey::default());
-        self.ended += sys::run(self.program, bytemuck::bytes_of(&self.keys), &mut [])
+        self.ended += test_run::run(self.program, bytemuck::cast_slice(&self.keys), &mut [])
             .map_err(|cause| failed(program::EXPIRE, cause))?;
         self.filled = 0;
         Ok(())

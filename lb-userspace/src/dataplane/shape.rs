@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::programs::Xdp;
+use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{Config, LAYOUT, map, program};
 
@@ -18,16 +18,18 @@ use super::pins::{self, Pins};
 use super::sys::{self, MapInfo};
 
 /// Maps whose size is the operator's choice; a pinned one keeps its own.
-const SIZED: [&str; 3] = [map::FLOWS4, map::HALF_OPEN4, map::STICKY4];
+const SIZED: [&str; 5] = [map::FLOWS4, map::FLOWS6, map::HALF_OPEN4, map::HALF_OPEN6, map::STICKY];
 
 /// Least size of those: an LRU needs some room for its lists.
 const LEAST: u32 = 256;
 
 /// Every map of this layout.
-const NEEDED: [&str; 22] = [
+const NEEDED: [&str; 27] = [
     map::FLOWS4,
     map::HALF_OPEN4,
-    map::SERVICES4,
+    map::FLOWS6,
+    map::HALF_OPEN6,
+    map::SERVICES,
     map::SLOTS,
     map::REALS,
     map::LOADS,
@@ -35,10 +37,11 @@ const NEEDED: [&str; 22] = [
     map::CURSORS,
     map::NEXT_HOPS,
     map::LAST_HOPS,
-    map::STICKY4,
-    map::LOCALS4,
+    map::STICKY,
+    map::LOCALS,
     map::PORTS,
     map::FRAGMENTS4,
+    map::FRAGMENTS6,
     map::CONFIG,
     map::GAUGES,
     map::BUDGETS,
@@ -47,6 +50,8 @@ const NEEDED: [&str; 22] = [
     map::COUNT_RETIRED,
     map::IFACES,
     map::DEVICES,
+    map::XDP_NEXT,
+    map::TC_NEXT,
 ];
 
 /// What the object's maps look like, by name, and the rate of the kernel's clock.
@@ -75,10 +80,7 @@ pub(super) fn of_object(object: &[u8], pins: &Pins) -> Result<Shapes, LoadError>
         return Err(LoadError::Incomplete { kind: "map", name });
     }
     let clock = load_program(&mut ebpf, program::CLOCK)?;
-    let fd = clock
-        .fd()
-        .map_err(|cause| LoadError::Program { name: program::CLOCK, cause: Box::new(cause) })?;
-    let hz = clock::measure_hz(fd.as_fd()).map_err(|cause| LoadError::Clock { cause })?;
+    let hz = clock::measure_hz(clock.as_fd()).map_err(|cause| LoadError::Clock { cause })?;
     Ok(Shapes { maps, hz })
 }
 
@@ -113,17 +115,18 @@ impl Drop for AsideFolder {
     }
 }
 
-/// The XDP program `name`, taken by the kernel.
-pub(super) fn load_program<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut Xdp, LoadError> {
-    let program = ebpf
-        .program_mut(name)
-        .and_then(|program| <&mut Xdp>::try_from(program).ok())
-        .ok_or(LoadError::Incomplete { kind: "program", name })?;
-    program.load().map_err(|cause| LoadError::Program { name, cause: Box::new(cause) })?;
-    Ok(program)
+/// The program `name`, taken by the kernel.
+pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, LoadError> {
+    let refused = |cause| LoadError::Program { name, cause: Box::new(cause) };
+    let program = ebpf.program_mut(name).ok_or(LoadError::Incomplete { kind: "program", name })?;
+    match program {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        _ => return Err(LoadError::Incomplete { kind: "program of this type", name }),
+    }
+    .map_err(refused)?;
+    let fd = program.fd().map_err(refused)?;
+    fd.as_fd().try_clone_to_owned().map_err(|error| refused(error.into()))
 }
 
 /// Says what is behind the commonest refusals.

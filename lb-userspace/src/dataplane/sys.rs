@@ -12,15 +12,16 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Numbers of `enum bpf_cmd` (include/uapi/linux/bpf.h).
-mod cmd {
+pub(super) mod cmd {
     pub(super) const MAP_LOOKUP_ELEM: libc::c_int = 1;
     pub(super) const MAP_UPDATE_ELEM: libc::c_int = 2;
     pub(super) const MAP_DELETE_ELEM: libc::c_int = 3;
     pub(super) const MAP_GET_NEXT_KEY: libc::c_int = 4;
     pub(super) const OBJ_PIN: libc::c_int = 6;
     pub(super) const OBJ_GET: libc::c_int = 7;
-    pub(super) const PROG_TEST_RUN: libc::c_int = 10;
+    pub(in super::super) const PROG_TEST_RUN: libc::c_int = 10;
     pub(super) const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+    pub(super) const PROG_QUERY: libc::c_int = 16;
     pub(super) const MAP_LOOKUP_BATCH: libc::c_int = 24;
     pub(super) const LINK_CREATE: libc::c_int = 28;
     pub(super) const LINK_UPDATE: libc::c_int = 29;
@@ -43,18 +44,26 @@ pub(super) struct MapInfo {
     pub(super) flags: u32,
 }
 
-/// `struct bpf_link_info` of an XDP link.
+/// `struct bpf_link_info` of an XDP or tcx link.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub(super) struct LinkInfo {
-    /// `enum bpf_link_type`; 6 is XDP.
-    pub(super) kind: u32,
+    /// `enum bpf_link_type`; 6 is XDP, 11 tcx.
+    kind: u32,
     pub(super) id: u32,
     pub(super) program: u32,
     pad: u32,
     /// 0: the interface was deleted under the link.
     pub(super) ifindex: u32,
-    pad2: u32,
+    /// tcx: `enum bpf_attach_type`.
+    more: u32,
+}
+
+impl LinkInfo {
+    /// Whether the program is at tc.
+    pub(super) fn is_tcx(&self) -> bool {
+        self.kind == 11
+    }
 }
 
 /// Calls bpf(2), again if a signal interrupted it.
@@ -62,7 +71,7 @@ pub(super) struct LinkInfo {
 /// # Safety
 ///
 /// Every address in `attr` is valid for what `command` does with it, or 0 where the kernel takes that for none.
-unsafe fn bpf<A>(command: libc::c_int, attr: &mut A) -> io::Result<libc::c_long> {
+pub(super) unsafe fn bpf<A>(command: libc::c_int, attr: &mut A) -> io::Result<libc::c_long> {
     loop {
         // SAFETY: `attr` is a whole, initialised structure of the size told; its addresses are the caller's promise.
         let done = unsafe {
@@ -95,7 +104,7 @@ impl Element {
 }
 
 /// Descriptors are never negative.
-fn number(fd: BorrowedFd<'_>) -> u32 {
+pub(super) fn number(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
@@ -254,37 +263,79 @@ pub(super) fn link_info(fd: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     unsafe { info(fd) }
 }
 
-/// Where an XDP program shall run (`include/uapi/linux/if_link.h`).
+/// Where a program shall run on an interface.
 #[derive(Clone, Copy)]
-#[repr(u32)]
-pub(super) enum XdpFlags {
-    Skb = 1 << 1,
-    Driver = 1 << 2,
+pub(super) enum Hook {
+    XdpGeneric,
+    XdpDriver,
+    Tcx,
+}
+
+impl Hook {
+    /// `enum bpf_attach_type`, and for XDP its flags (`include/uapi/linux/if_link.h`).
+    fn numbers(self) -> (u32, u32) {
+        match self {
+            Self::XdpGeneric => (BPF_XDP, 1 << 1),
+            Self::XdpDriver => (BPF_XDP, 1 << 2),
+            // Behind the programs of others.
+            Self::Tcx => (BPF_TCX_INGRESS, 0),
+        }
+    }
 }
 
 /// `enum bpf_attach_type`.
 const BPF_XDP: u32 = 37;
+const BPF_TCX_INGRESS: u32 = 46;
 
+/// `struct tcx` follows, all zero.
 #[repr(C)]
 struct LinkAttr {
     program: u32,
     ifindex: u32,
     attach_type: u32,
     flags: u32,
+    relative: u32,
+    pad: u32,
+    revision: u64,
 }
 
-/// Attaches an XDP program; it runs as long as the link is open or pinned somewhere.
+/// Attaches a program; it runs as long as the link is open or pinned somewhere.
 pub(super) fn create_link(
     program: BorrowedFd<'_>,
     ifindex: u32,
-    flags: XdpFlags,
+    hook: Hook,
 ) -> io::Result<OwnedFd> {
+    let (attach_type, flags) = hook.numbers();
+    let program = number(program);
     let mut attr =
-        LinkAttr { program: number(program), ifindex, attach_type: BPF_XDP, flags: flags as u32 };
+        LinkAttr { program, ifindex, attach_type, flags, relative: 0, pad: 0, revision: 0 };
     // SAFETY: the structure holds no address.
     let fd = unsafe { bpf(cmd::LINK_CREATE, &mut attr) }?;
     // SAFETY: the kernel just gave us this descriptor, and only us; descriptors fit an int.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// `attr.query` of bpf(2), up to the revision.
+#[repr(C)]
+#[derive(Default)]
+struct QueryAttr {
+    ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    pad: u32,
+    more: [u64; 3],
+    revision: u64,
+}
+
+/// Whether this kernel has tcx: whether it knows the place that is asked about, on the loopback interface.
+pub(super) fn has_tcx() -> bool {
+    let mut attr = QueryAttr { ifindex: 1, attach_type: BPF_TCX_INGRESS, ..QueryAttr::default() };
+    // SAFETY: no address but null, which asks for the number alone.
+    let asked = unsafe { bpf(cmd::PROG_QUERY, &mut attr) };
+    !asked.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
 }
 
 #[repr(C)]
@@ -339,123 +390,6 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let fd = unsafe { bpf(cmd::OBJ_GET, &mut attr) }?;
     // SAFETY: the kernel just gave us this descriptor, and only us; descriptors fit an int.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
-
-#[repr(C)]
-struct RunAttr {
-    program: u32,
-    returned: u32,
-    in_len: u32,
-    out_len: u32,
-    input: u64,
-    output: u64,
-    repeat: u32,
-    duration: u32,
-    context_in_len: u32,
-    context_out_len: u32,
-    context_in: u64,
-    context_out: u64,
-    flags: u32,
-    cpu: u32,
-    batch: u32,
-    pad: u32,
-}
-
-impl RunAttr {
-    /// Once over `input`; what it becomes goes to `output` unless that is empty.
-    fn new(program: BorrowedFd<'_>, input: &[u8], output: &mut [u8]) -> Self {
-        Self {
-            program: number(program),
-            returned: 0,
-            in_len: input.len() as u32,
-            out_len: output.len() as u32,
-            input: input.as_ptr() as u64,
-            output: if output.is_empty() { 0 } else { output.as_mut_ptr() as u64 },
-            repeat: 1,
-            duration: 0,
-            context_in_len: 0,
-            context_out_len: 0,
-            context_in: 0,
-            context_out: 0,
-            flags: 0,
-            cpu: 0,
-            batch: 0,
-            pad: 0,
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The buffers it names have the lengths it names and are still there.
-    unsafe fn run(&mut self) -> io::Result<u32> {
-        loop {
-            // SAFETY: the caller's promise; the kernel writes no more than the lengths told.
-            match unsafe { bpf(cmd::PROG_TEST_RUN, self) } {
-                Ok(_) => return Ok(self.returned),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-/// Runs a program once over `input` (at least 14 bytes: an Ethernet header) and returns what it returned. Where
-/// `output` is not empty it receives the packet as the program left it and must be as long as `input`.
-pub(super) fn run(program: BorrowedFd<'_>, input: &[u8], output: &mut [u8]) -> io::Result<u32> {
-    let mut attr = RunAttr::new(program, input, output);
-    // SAFETY: both buffers have the length told and outlive the call.
-    unsafe { attr.run() }
-}
-
-/// `struct xdp_md`, the context of an XDP program. The first three are offsets from the start of the metadata.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct XdpContext {
-    data: u32,
-    data_end: u32,
-    data_meta: u32,
-    ingress_ifindex: u32,
-    rx_queue_index: u32,
-    egress_ifindex: u32,
-}
-
-/// What a program made of a frame.
-pub(super) struct FrameRun {
-    /// `enum xdp_action`.
-    pub(super) returned: u32,
-    pub(super) frame: Vec<u8>,
-}
-
-/// Bytes by which a frame may grow in a run.
-const GROWTH: usize = 128;
-
-/// Runs an XDP program over a frame as if it came in by `ifindex` of this network namespace (kernel 5.15 and later).
-/// `metadata`: a multiple of four bytes, 32 at most.
-pub(super) fn run_frame(
-    program: BorrowedFd<'_>,
-    metadata: &[u8],
-    frame: &[u8],
-    ifindex: u32,
-) -> io::Result<FrameRun> {
-    let input = [metadata, frame].concat();
-    let mut output = vec![0; input.len() + GROWTH];
-    let came_in = XdpContext {
-        data: metadata.len() as u32,
-        data_end: input.len() as u32,
-        ingress_ifindex: ifindex,
-        ..XdpContext::default()
-    };
-    let mut left = XdpContext::default();
-    let mut attr = RunAttr::new(program, &input, &mut output);
-    attr.context_in = std::ptr::from_ref(&came_in) as u64;
-    attr.context_in_len = size_of::<XdpContext>() as u32;
-    attr.context_out = std::ptr::from_mut(&mut left) as u64;
-    attr.context_out_len = size_of::<XdpContext>() as u32;
-    // SAFETY: all four have the length told and outlive the call.
-    let returned = unsafe { attr.run() }?;
-    output.truncate(attr.out_len as usize);
-    let frame = output.split_off((left.data as usize).min(output.len()));
-    Ok(FrameRun { returned, frame })
 }
 
 /// A socket that sends whole frames and receives none.

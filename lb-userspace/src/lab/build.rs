@@ -14,7 +14,7 @@ use nix::mount::{MsFlags, mount};
 
 use super::host::checked;
 use super::remains::{BPFFS, FOLDERS, Remains, sweep};
-use super::{Host, LabError, Tool, Topology, nic, require, signals, until};
+use super::{Host, LabError, Offloads, Tool, Topology, nic, require, signals, until};
 
 /// The host whose interfaces xlb owns; its offloads stay as they are.
 const DIRECTOR: &str = "director";
@@ -48,7 +48,7 @@ impl Lab {
         batch(&[], &plan.wiring)?;
         for (name, namespace) in &plan.namespaces {
             let host = Host::open(name, namespace, &lab.folder, &lab.remains)?;
-            prepare(&host, &plan.nics[name])?;
+            prepare(&host, &plan.nics[name], topology.offloads)?;
             lab.hosts.insert(name.clone(), host);
         }
         // Only now: a veth that comes up before its far end has GRO refuses redirected frames from then on.
@@ -103,20 +103,24 @@ impl Drop for Lab {
 }
 
 /// Kernel settings that must hold before addresses come up.
-fn prepare(host: &Host, nics: &[String]) -> Result<(), LabError> {
+fn prepare(host: &Host, nics: &[String], offloads: Offloads) -> Result<(), LabError> {
     host.set_sysctl("net.ipv4.ip_forward", "0")?;
     host.set_sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
     host.set_sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
-    if host.name() == DIRECTOR {
-        return Ok(());
+    if host.name() != DIRECTOR {
+        // Clients make many connections. The director keeps its own range: full-NAT's ports are those outside of it.
+        host.set_sysctl("net.ipv4.ip_local_port_range", "10000 65535")?;
     }
-    // Clients make many connections. The director keeps its own range: full-NAT's ports are those outside of it.
-    host.set_sysctl("net.ipv4.ip_local_port_range", "10000 65535")?;
-    host.enter(|| {
-        nics.iter().try_for_each(|name| {
-            nic::behave_like_a_wire(name).map_err(LabError::io("set the offloads of", name))
-        })
-    })?
+    let set = |name: &String| {
+        match offloads {
+            Offloads::Wire if host.name() == DIRECTOR => nic::finish_checksums(name),
+            Offloads::Wire => nic::behave_like_a_wire(name),
+            Offloads::Usual => Ok(()),
+            Offloads::All => nic::merge(name),
+        }
+        .map_err(LabError::io("set the offloads of", name))
+    };
+    host.enter(|| nics.iter().try_for_each(set))?
 }
 
 /// An interface drops what it is given until the kernel has noted that its far end is up.

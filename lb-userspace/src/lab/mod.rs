@@ -29,6 +29,6 @@ pub use origin::Origin;
 pub use process::Process;
 pub use tools::{Tool, require};
 pub use topology::{
-    HostSpec, NicSpec, ORIGIN, Options, Topology, VIP, one_arm, real_address, two_arm,
+    HostSpec, NicSpec, ORIGIN, Offloads, Options, Topology, VIP, one_arm, real_address, two_arm,
 };
 pub use wait::until;

@@ -22,7 +22,17 @@ struct EthtoolValue {
 
 /// Checksums whole, GRO on, for an interface of the calling thread's namespace.
 pub(super) fn behave_like_a_wire(interface: &str) -> io::Result<()> {
-    set(interface, SET_TX_CHECKSUM, 0)?;
+    finish_checksums(interface)?;
+    merge(interface)
+}
+
+/// Checksums whole. The far end's count where XDP forwards; the near end's tell xlb that the pair is prepared for it.
+pub(super) fn finish_checksums(interface: &str) -> io::Result<()> {
+    set(interface, SET_TX_CHECKSUM, 0)
+}
+
+/// GRO on.
+pub(super) fn merge(interface: &str) -> io::Result<()> {
     set(interface, SET_GRO, 1)
 }
 

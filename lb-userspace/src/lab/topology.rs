@@ -9,6 +9,19 @@ use ipnet::Ipv4Net;
 pub struct Topology {
     pub hosts: Vec<HostSpec>,
     pub mtu: u32,
+    pub offloads: Offloads,
+}
+
+/// What the ends of the wires leave to each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offloads {
+    /// Nothing, as on a real wire: checksums are whole, packets are those that the wire carries.
+    #[default]
+    Wire,
+    /// What veth does by itself: packets of 64 KiB, checksums half-made.
+    Usual,
+    /// The same, and packets are merged where they arrive (GRO).
+    All,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +53,7 @@ pub struct Options {
     pub more_vips: Vec<Ipv4Addr>,
     /// An origin at 10.99.0.10 behind the real servers.
     pub origin: bool,
+    pub offloads: Offloads,
 }
 
 impl Default for Options {
@@ -51,6 +65,7 @@ impl Default for Options {
             mtu: 1500,
             more_vips: Vec::new(),
             origin: false,
+            offloads: Offloads::Wire,
         }
     }
 }
@@ -118,7 +133,7 @@ fn topology(director: HostSpec, outside: &str, inside: &str, options: &Options) 
     if options.origin {
         hosts.push(host("origin").nic("eth0", "beyond", vec![net(ORIGIN, 24)]));
     }
-    Topology { hosts, mtu: options.mtu }
+    Topology { hosts, mtu: options.mtu, offloads: options.offloads }
 }
 
 fn host(name: &str) -> HostSpec {

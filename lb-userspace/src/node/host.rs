@@ -49,13 +49,23 @@ pub fn driver_name(interface: &str) -> Result<String, HostError> {
 
 /// Whether the interface merges frames before XDP sees them; `false` where the driver knows no such thing.
 pub fn lro_enabled(interface: &str) -> Result<bool, HostError> {
-    let mut flags = Value { command: ETHTOOL_GFLAGS, data: 0 };
+    value(interface, ETHTOOL_GFLAGS).map(|flags| flags & ETH_FLAG_LRO != 0)
+}
+
+/// Whether the interface finishes the checksums of what it sends; `false` where the driver knows no such thing.
+pub fn tx_checksum_enabled(interface: &str) -> Result<bool, HostError> {
+    value(interface, ETHTOOL_GTXCSUM).map(|on| on != 0)
+}
+
+/// An offload's value; 0 where the driver knows no such thing.
+fn value(interface: &str, command: u32) -> Result<u32, HostError> {
+    let mut flags = Value { command, data: 0 };
     match ethtool(interface, "offloads", &mut flags) {
-        Ok(()) => Ok(flags.data & ETH_FLAG_LRO != 0),
+        Ok(()) => Ok(flags.data),
         Err(HostError::Ethtool { source, .. })
             if source.raw_os_error() == Some(libc::EOPNOTSUPP) =>
         {
-            Ok(false)
+            Ok(0)
         }
         Err(other) => Err(other),
     }
@@ -130,6 +140,7 @@ fn local_ports(text: &str, into: &mut BTreeSet<u16>) {
 }
 
 const ETHTOOL_GDRVINFO: u32 = 0x03;
+const ETHTOOL_GTXCSUM: u32 = 0x16;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETH_FLAG_LRO: u32 = 1 << 15;
 

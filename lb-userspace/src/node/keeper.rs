@@ -10,7 +10,7 @@
 //!   event here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,20 +47,20 @@ pub struct Resolved {
     /// Interface it leaves by.
     pub ifindex: u32,
     /// Whose Ethernet address `dst_mac` is: the gateway's or the destination's own.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub dst_mac: Mac,
     /// The interface's.
     pub src_mac: Mac,
     /// Largest IP packet in bytes that the interface takes.
     pub mtu: u32,
     /// The source the kernel would take for a packet of this host, else the interface's primary address.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
 }
 
 /// The way to a destination is another one now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HopChanged {
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// `None`: nothing can be sent to it now.
     pub hop: Option<Resolved>,
     /// Why, for people.
@@ -69,11 +69,11 @@ pub struct HopChanged {
 
 /// What is known of a destination, or why nothing is.
 type Known = Result<Resolved, String>;
-type Table = HashMap<Ipv4Addr, Known>;
+type Table = HashMap<IpAddr, Known>;
 
 /// The keeper's task, seen from outside. It ends with the [`Node`] or when this is dropped.
 pub struct Keeper {
-    wanted: watch::Sender<Arc<BTreeSet<Ipv4Addr>>>,
+    wanted: watch::Sender<Arc<BTreeSet<IpAddr>>>,
     table: watch::Receiver<Table>,
 }
 
@@ -102,30 +102,30 @@ impl Keeper {
 
     /// Replaces the set of destinations. Those that stay are not asked for again, those that go report nothing
     /// more.
-    pub fn watch(&self, destinations: Vec<Ipv4Addr>) {
+    pub fn watch(&self, destinations: Vec<IpAddr>) {
         self.wanted.send_replace(Arc::new(destinations.into_iter().collect()));
     }
 
     /// Where frames to a destination go now; `None` also if it is not watched.
-    pub fn hop(&self, destination: Ipv4Addr) -> Option<Resolved> {
+    pub fn hop(&self, destination: IpAddr) -> Option<Resolved> {
         self.table.borrow().get(&destination)?.as_ref().ok().copied()
     }
 
     /// Waits until every watched destination is resolved; see [`Keeper::resolve`].
-    pub async fn resolve_all(&self, limit: Duration) -> Vec<(Ipv4Addr, String)> {
+    pub async fn resolve_all(&self, limit: Duration) -> Vec<(IpAddr, String)> {
         let wanted: Vec<_> = self.wanted.borrow().iter().copied().collect();
         self.resolve(&wanted, limit).await
     }
 
     /// Waits until these of the watched destinations are resolved, at most for `limit`; returns those that are not,
     /// and why.
-    pub async fn resolve(&self, wanted: &[Ipv4Addr], limit: Duration) -> Vec<(Ipv4Addr, String)> {
+    pub async fn resolve(&self, wanted: &[IpAddr], limit: Duration) -> Vec<(IpAddr, String)> {
         let mut table = self.table.clone();
         let complete = |table: &Table| wanted.iter().all(|d| matches!(table.get(d), Some(Ok(_))));
         // Late or the task is gone: what is missing is told below either way.
         let _ = timeout(limit, table.wait_for(complete)).await;
         let table = table.borrow();
-        let missing = |destination: &Ipv4Addr| match table.get(destination) {
+        let missing = |destination: &IpAddr| match table.get(destination) {
             Some(Ok(_)) => None,
             Some(Err(reason)) => Some((*destination, reason.clone())),
             None => Some((*destination, "it was not looked up yet".into())),
@@ -143,12 +143,12 @@ struct Target {
 
 struct Task {
     node: Node,
-    targets: BTreeMap<Ipv4Addr, Target>,
+    targets: BTreeMap<IpAddr, Target>,
     /// Told to the owner as soon as there is room; the latest for each destination.
-    outbox: BTreeMap<Ipv4Addr, HopChanged>,
+    outbox: BTreeMap<IpAddr, HopChanged>,
     publish: watch::Sender<Table>,
     /// Next hops that the kernel refuses to ask for, and its words.
-    refusals: HashMap<(u32, Ipv4Addr), String>,
+    refusals: HashMap<(u32, IpAddr), String>,
 }
 
 /// What an event makes necessary.
@@ -158,13 +158,13 @@ struct Work {
     /// Look again at what is known.
     look: bool,
     /// Next hops whose entry changed: they are asked for now, not at the next beat.
-    ask: BTreeSet<(u32, Ipv4Addr)>,
+    ask: BTreeSet<(u32, IpAddr)>,
 }
 
 impl Task {
     async fn run(
         mut self,
-        mut wants: watch::Receiver<Arc<BTreeSet<Ipv4Addr>>>,
+        mut wants: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
         mut events: broadcast::Receiver<NodeEvent>,
         changes: mpsc::Sender<HopChanged>,
     ) {
@@ -225,7 +225,7 @@ impl Task {
         }
     }
 
-    fn want(&mut self, wanted: &BTreeSet<Ipv4Addr>) {
+    fn want(&mut self, wanted: &BTreeSet<IpAddr>) {
         self.targets.retain(|destination, _| wanted.contains(destination));
         self.outbox.retain(|destination, _| wanted.contains(destination));
         for destination in wanted {
@@ -254,7 +254,7 @@ impl Task {
     }
 
     /// Compares what is known with what was told; returns the next hops of destinations that changed.
-    fn look(&mut self) -> BTreeSet<(u32, Ipv4Addr)> {
+    fn look(&mut self) -> BTreeSet<(u32, IpAddr)> {
         let mut changed = Vec::new();
         for (destination, target) in &mut self.targets {
             let Some(route) = &target.route else { continue };
@@ -263,7 +263,7 @@ impl Task {
                 Err(reason) => Err(reason.clone()),
                 Ok(route) => {
                     let hop = hop(*destination, route);
-                    let facts = Facts::of(&self.node, route, hop.1);
+                    let facts = Facts::of(&self.node, route, *destination);
                     facts.resolve(before, self.refusals.get(&hop).map(String::as_str))
                 }
             };
@@ -295,7 +295,7 @@ impl Task {
     }
 
     /// The next hops of all destinations.
-    fn hops(&self) -> BTreeSet<(u32, Ipv4Addr)> {
+    fn hops(&self) -> BTreeSet<(u32, IpAddr)> {
         let hops = self.targets.iter().filter_map(|(destination, target)| {
             Some(hop(*destination, target.route.as_ref()?.as_ref().ok()?))
         });
@@ -303,7 +303,7 @@ impl Task {
     }
 
     /// Makes the kernel ask for, or check, those of the next hops that are watched and not known to be well.
-    async fn ask(&mut self, hops: BTreeSet<(u32, Ipv4Addr)>) {
+    async fn ask(&mut self, hops: BTreeSet<(u32, IpAddr)>) {
         let watched = self.hops();
         let node = &self.node;
         let due: Vec<_> = hops
@@ -372,6 +372,6 @@ fn more(events: &mut broadcast::Receiver<NodeEvent>) -> Option<NodeEvent> {
 }
 
 /// Interface and address of the neighbour that a route leads to.
-fn hop(destination: Ipv4Addr, route: &Route) -> (u32, Ipv4Addr) {
+fn hop(destination: IpAddr, route: &Route) -> (u32, IpAddr) {
     (route.ifindex, route.gateway.unwrap_or(destination))
 }

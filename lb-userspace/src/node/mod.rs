@@ -9,7 +9,7 @@
 //! * [`keeper`]: next hops kept resolved, changes told at once.
 //! * [`host`]: the few facts that netlink does not tell.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use lb_common::wire::Mac;
@@ -51,11 +51,11 @@ pub enum NodeError {
         source: std::io::Error,
     },
     #[error("no route to {destination}: {reason}")]
-    Unreachable { destination: Ipv4Addr, reason: String },
+    Unreachable { destination: IpAddr, reason: String },
     #[error(
         "{destination} is an address of this host (or a broadcast address): there is no next hop"
     )]
-    Local { destination: Ipv4Addr },
+    Local { destination: IpAddr },
     #[error("the netlink connection ended while it was asked to {request}")]
     Ended { request: String },
 }
@@ -117,23 +117,34 @@ impl Node {
         self.read(|state| state.links().find(|link| link.name == name).cloned())
     }
 
-    /// All IPv4 addresses, in the kernel's order for each interface.
+    /// All addresses, in the kernel's order for each interface.
     pub fn addresses(&self) -> Vec<Address> {
         self.read(|state| state.addresses().to_vec())
     }
 
-    /// The interface's first address that is not secondary and of global scope.
-    pub fn primary_address(&self, ifindex: u32) -> Option<Ipv4Addr> {
-        self.read(|state| state.primary_address(ifindex))
+    /// The interface's first IPv4 address that is not secondary and of global scope.
+    pub fn primary_ipv4(&self, ifindex: u32) -> Option<Ipv4Addr> {
+        self.read(|state| match state.primary_address(ifindex, false)? {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        })
+    }
+
+    /// The interface's first IPv6 address that is neither temporary nor deprecated, and of global scope.
+    pub fn primary_ipv6(&self, ifindex: u32) -> Option<Ipv6Addr> {
+        self.read(|state| match state.primary_address(ifindex, true)? {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(ip) => Some(ip),
+        })
     }
 
     /// The kernel's choice for a packet from this host to `destination`.
-    pub async fn route_to(&self, destination: Ipv4Addr) -> Result<Route, NodeError> {
+    pub async fn route_to(&self, destination: IpAddr) -> Result<Route, NodeError> {
         request::route_to(&self.handle, destination).await
     }
 
     /// Makes the kernel check that a neighbour is still there; what comes of it is told as an event.
-    pub fn doubt(&self, ifindex: u32, address: Ipv4Addr) {
+    pub fn doubt(&self, ifindex: u32, address: IpAddr) {
         let (handle, cancel) = (self.handle.clone(), self.cancel.clone());
         self.tasks.spawn(async move {
             tokio::select! {
@@ -145,12 +156,12 @@ impl Node {
     }
 
     /// Every neighbour whose Ethernet address is known: interface, address, Ethernet address.
-    pub fn neighbours(&self) -> Vec<(u32, Ipv4Addr, Mac)> {
+    pub fn neighbours(&self) -> Vec<(u32, IpAddr, Mac)> {
         self.read(|state| state.neighbours().collect())
     }
 
     /// Who answers for `address` on that interface, as the kernel last said; `None` also while it is being asked.
-    pub fn neighbour(&self, ifindex: u32, address: Ipv4Addr) -> Option<(Mac, NeighState)> {
+    pub fn neighbour(&self, ifindex: u32, address: IpAddr) -> Option<(Mac, NeighState)> {
         let neighbour = self.read(|state| state.neighbour(ifindex, address))?;
         Some((neighbour.mac?, neighbour.state))
     }
@@ -165,12 +176,7 @@ impl Node {
     }
 
     /// Makes the kernel ask for the neighbour (no entry, failed) or check it (stale).
-    async fn ask(
-        &self,
-        ifindex: u32,
-        address: Ipv4Addr,
-        state: NeighState,
-    ) -> Result<(), NodeError> {
+    async fn ask(&self, ifindex: u32, address: IpAddr, state: NeighState) -> Result<(), NodeError> {
         match state {
             NeighState::Stale | NeighState::Delay => {
                 request::probe(&self.handle, ifindex, address).await

@@ -1,7 +1,7 @@
 //! Questions to the kernel and the two requests that move a neighbour entry.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use futures::{Stream, StreamExt};
 use rtnetlink::Handle;
@@ -13,7 +13,9 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
+};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,9 +27,9 @@ use super::NodeError;
 pub struct Route {
     pub ifindex: u32,
     /// `None`: the destination is on the interface's own network.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// The source the kernel would take.
-    pub prefsrc: Option<Ipv4Addr>,
+    pub prefsrc: Option<IpAddr>,
 }
 
 /// Opens a connection for requests, apart from the one that listens: what the listener loses in a storm must
@@ -50,14 +52,11 @@ pub(super) fn connect(
 
 /// Everything the picture is made of.
 pub(super) async fn dump(handle: &Handle) -> Result<Vec<RouteNetlinkMessage>, NodeError> {
-    let mut address = AddressMessage::default();
-    address.header.family = AddressFamily::Inet;
-    let mut neighbour = NeighbourMessage::default();
-    neighbour.header.family = AddressFamily::Inet;
+    // Of all families: those that are neither IPv4 nor IPv6 are left out where they are read.
     let questions = [
         ("list the interfaces", RouteNetlinkMessage::GetLink(LinkMessage::default())),
-        ("list the addresses", RouteNetlinkMessage::GetAddress(address)),
-        ("list the neighbours", RouteNetlinkMessage::GetNeighbour(neighbour)),
+        ("list the addresses", RouteNetlinkMessage::GetAddress(AddressMessage::default())),
+        ("list the neighbours", RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())),
     ];
     let mut everything = Vec::new();
     for (request, question) in questions {
@@ -71,11 +70,15 @@ pub(super) async fn dump(handle: &Handle) -> Result<Vec<RouteNetlinkMessage>, No
     Ok(everything)
 }
 
-pub(super) async fn route_to(handle: &Handle, destination: Ipv4Addr) -> Result<Route, NodeError> {
+pub(super) async fn route_to(handle: &Handle, destination: IpAddr) -> Result<Route, NodeError> {
     let mut question = RouteMessage::default();
-    question.header.address_family = AddressFamily::Inet;
-    question.header.destination_prefix_length = 32;
-    question.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(destination)));
+    let (family, bits, address) = match destination {
+        IpAddr::V4(ip) => (AddressFamily::Inet, 32, RouteAddress::Inet(ip)),
+        IpAddr::V6(ip) => (AddressFamily::Inet6, 128, RouteAddress::Inet6(ip)),
+    };
+    question.header.address_family = family;
+    question.header.destination_prefix_length = bits;
+    question.attributes.push(RouteAttribute::Destination(address));
     let request = "look up a route";
     let question = RouteNetlinkMessage::GetRoute(question);
     let mut answers = send(handle, question, 0, request)?;
@@ -92,7 +95,7 @@ pub(super) async fn route_to(handle: &Handle, destination: Ipv4Addr) -> Result<R
     Err(NodeError::Ended { request: request.into() })
 }
 
-fn read(message: &RouteMessage, destination: Ipv4Addr) -> Result<Route, NodeError> {
+fn read(message: &RouteMessage, destination: IpAddr) -> Result<Route, NodeError> {
     match message.header.kind {
         RouteType::Unicast => {}
         RouteType::Local | RouteType::Broadcast | RouteType::Multicast | RouteType::Anycast => {
@@ -107,10 +110,13 @@ fn read(message: &RouteMessage, destination: Ipv4Addr) -> Result<Route, NodeErro
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => ifindex = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(ip)) => gateway = Some(*ip),
-            RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => prefsrc = Some(*ip),
+            RouteAttribute::Gateway(ip) => gateway = address(ip),
+            RouteAttribute::PrefSource(ip) => prefsrc = address(ip),
+            // A gateway of the other family (RFC 8950).
+            RouteAttribute::Via(RouteVia::Inet(ip)) => gateway = Some((*ip).into()),
+            RouteAttribute::Via(RouteVia::Inet6(ip)) => gateway = Some((*ip).into()),
             RouteAttribute::Via(_) => {
-                let reason = "its gateway is an IPv6 address, which is not supported".into();
+                let reason = "its gateway is neither an IPv4 nor an IPv6 address".into();
                 return Err(NodeError::Unreachable { destination, reason });
             }
             _ => {}
@@ -121,6 +127,14 @@ fn read(message: &RouteMessage, destination: Ipv4Addr) -> Result<Route, NodeErro
         return Err(NodeError::Unreachable { destination, reason });
     };
     Ok(Route { ifindex, gateway, prefsrc })
+}
+
+fn address(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some((*ip).into()),
+        RouteAddress::Inet6(ip) => Some((*ip).into()),
+        _ => None,
+    }
 }
 
 fn why(source: &io::Error) -> String {
@@ -138,7 +152,7 @@ fn why(source: &io::Error) -> String {
 pub(super) async fn solicit(
     handle: &Handle,
     ifindex: u32,
-    address: Ipv4Addr,
+    address: IpAddr,
 ) -> Result<(), NodeError> {
     let mut message = neighbour(ifindex, address, NeighbourState::None);
     message.header.flags = NeighbourFlags::Use;
@@ -147,11 +161,7 @@ pub(super) async fn solicit(
 
 /// Makes the kernel check at once that the neighbour is still there, without waiting for a packet or for the
 /// delay before the first probe. An entry that is gone meanwhile is no error.
-pub(super) async fn probe(
-    handle: &Handle,
-    ifindex: u32,
-    address: Ipv4Addr,
-) -> Result<(), NodeError> {
+pub(super) async fn probe(handle: &Handle, ifindex: u32, address: IpAddr) -> Result<(), NodeError> {
     let message = neighbour(ifindex, address, NeighbourState::Probe);
     match change(handle, message, 0, "check a neighbour").await {
         Err(NodeError::Refused { source, .. })
@@ -163,12 +173,16 @@ pub(super) async fn probe(
     }
 }
 
-fn neighbour(ifindex: u32, address: Ipv4Addr, state: NeighbourState) -> NeighbourMessage {
+fn neighbour(ifindex: u32, address: IpAddr, state: NeighbourState) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Inet;
+    let (family, address) = match address {
+        IpAddr::V4(ip) => (AddressFamily::Inet, NeighbourAddress::Inet(ip)),
+        IpAddr::V6(ip) => (AddressFamily::Inet6, NeighbourAddress::Inet6(ip)),
+    };
+    message.header.family = family;
     message.header.ifindex = ifindex;
     message.header.state = state;
-    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(address)));
+    message.attributes.push(NeighbourAttribute::Destination(address));
     message
 }
 

@@ -1,7 +1,7 @@
 //! The picture of the host's network: kernel messages in, changes out. Pure.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use lb_common::wire::Mac;
 use rtnetlink::packet_route::AddressFamily;
@@ -42,13 +42,13 @@ pub struct XdpProgram {
     pub generic: bool,
 }
 
-/// An IPv4 address of this host.
+/// An address of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     pub ifindex: u32,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub prefix: u8,
-    /// Another address of the same subnet came first.
+    /// Not to be taken as a source: another address of the same subnet came first, or it is temporary or deprecated.
     pub secondary: bool,
     /// Scope global.
     pub global: bool,
@@ -129,7 +129,7 @@ pub enum NodeEvent {
     /// `state` is [`NeighState::None`] when the kernel forgot the entry.
     NeighbourChanged {
         ifindex: u32,
-        address: Ipv4Addr,
+        address: IpAddr,
         mac: Option<Mac>,
         state: NeighState,
     },
@@ -165,7 +165,7 @@ impl NodeEvent {
 pub struct State {
     links: BTreeMap<u32, Link>,
     addresses: Vec<Address>,
-    neighbours: HashMap<(u32, Ipv4Addr), Neighbour>,
+    neighbours: HashMap<(u32, IpAddr), Neighbour>,
 }
 
 impl State {
@@ -181,18 +181,16 @@ impl State {
         &self.addresses
     }
 
-    pub fn primary_address(&self, ifindex: u32) -> Option<Ipv4Addr> {
-        self.addresses
-            .iter()
-            .find(|a| a.ifindex == ifindex && !a.secondary && a.global)
-            .map(|a| a.address)
+    pub fn primary_address(&self, ifindex: u32, ipv6: bool) -> Option<IpAddr> {
+        let fits = |a: &&Address| a.ifindex == ifindex && a.address.is_ipv6() == ipv6;
+        self.addresses.iter().filter(fits).find(|a| !a.secondary && a.global).map(|a| a.address)
     }
 
-    pub fn neighbour(&self, ifindex: u32, address: Ipv4Addr) -> Option<Neighbour> {
+    pub fn neighbour(&self, ifindex: u32, address: IpAddr) -> Option<Neighbour> {
         self.neighbours.get(&(ifindex, address)).copied()
     }
 
-    pub fn neighbours(&self) -> impl Iterator<Item = (u32, Ipv4Addr, Mac)> {
+    pub fn neighbours(&self) -> impl Iterator<Item = (u32, IpAddr, Mac)> {
         self.neighbours
             .iter()
             .filter_map(|(&(ifindex, address), entry)| Some((ifindex, address, entry.mac?)))
@@ -310,7 +308,7 @@ impl State {
     fn set_neighbour(
         &mut self,
         ifindex: u32,
-        address: Ipv4Addr,
+        address: IpAddr,
         entry: Neighbour,
     ) -> Option<NodeEvent> {
         let key = (ifindex, address);
@@ -335,19 +333,19 @@ fn mac(bytes: &[u8]) -> Option<Mac> {
     <[u8; 6]>::try_from(bytes).ok().map(Mac)
 }
 
-/// `None` for families other than IPv4.
+/// `None` for families other than IPv4 and IPv6.
 fn address(message: &AddressMessage) -> Option<Address> {
-    if message.header.family != AddressFamily::Inet {
-        return None;
-    }
     let mut local = None;
     let mut peer = None;
-    let mut secondary = message.header.flags.contains(AddressHeaderFlags::Secondary);
+    // IPv6 calls the same bit "temporary" (RFC 8981).
+    let header = AddressHeaderFlags::Secondary | AddressHeaderFlags::Deprecated;
+    let mut secondary = message.header.flags.intersects(header);
+    let more = AddressFlags::Secondary | AddressFlags::Deprecated;
     for attribute in &message.attributes {
         match attribute {
-            AddressAttribute::Local(IpAddr::V4(ip)) => local = Some(*ip),
-            AddressAttribute::Address(IpAddr::V4(ip)) => peer = Some(*ip),
-            AddressAttribute::Flags(flags) => secondary |= flags.contains(AddressFlags::Secondary),
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            AddressAttribute::Address(ip) => peer = Some(*ip),
+            AddressAttribute::Flags(flags) => secondary |= flags.intersects(more),
             _ => {}
         }
     }
@@ -361,36 +359,41 @@ fn address(message: &AddressMessage) -> Option<Address> {
     })
 }
 
-/// `None` for families other than IPv4.
-fn neighbour(message: &NeighbourMessage) -> Option<(u32, Ipv4Addr, Option<Mac>)> {
-    if message.header.family != AddressFamily::Inet {
-        return None;
-    }
+/// `None` for families other than IPv4 and IPv6, and for groups, which nobody has to be asked for.
+fn neighbour(message: &NeighbourMessage) -> Option<(u32, IpAddr, Option<Mac>)> {
     let mut address = None;
     let mut link_layer = None;
     for attribute in &message.attributes {
         match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => address = Some(*ip),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => {
+                address = Some(IpAddr::V4(*ip));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => {
+                address = Some(IpAddr::V6(*ip));
+            }
             NeighbourAttribute::LinkLayerAddress(bytes) => link_layer = mac(bytes),
             _ => {}
         }
     }
-    Some((message.header.ifindex, address?, link_layer))
+    let address = address.filter(|address| !address.is_multicast())?;
+    Some((message.header.ifindex, address, link_layer))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const GOOD: Mac = Mac([2, 0, 0, 0, 0, 1]);
-    const IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const IP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
     fn entry(state: NeighbourState, mac: Option<Mac>) -> RouteNetlinkMessage {
         let mut message = NeighbourMessage::default();
         message.header.family = AddressFamily::Inet;
         message.header.ifindex = 7;
         message.header.state = state;
-        message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(IP)));
+        message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::from(IP)));
         if let Some(mac) = mac {
             message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
         }
@@ -448,7 +451,7 @@ mod tests {
         add([192, 0, 2, 9], AddressScope::Universe, AddressHeaderFlags::Secondary);
         add([192, 0, 2, 1], AddressScope::Universe, none);
         add([192, 0, 2, 2], AddressScope::Universe, none);
-        assert_eq!(state.primary_address(7), Some(Ipv4Addr::new(192, 0, 2, 1)));
-        assert_eq!(state.primary_address(8), None);
+        assert_eq!(state.primary_address(7, false), Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))));
+        assert_eq!(state.primary_address(8, false), None);
     }
 }

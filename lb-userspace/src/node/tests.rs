@@ -1,7 +1,7 @@
 //! The node and its keeper against a real kernel: a director and its neighbour, each in a namespace.
 
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use tokio::time::{Instant, timeout};
 use super::netns::Netns;
 use super::*;
 
-const DIRECTOR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const REAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
-const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
-const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+const DIRECTOR: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const REAL: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10));
+const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 254));
+const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
 const OLD: &str = "02:00:00:00:00:10";
 const NEW: &str = "02:00:00:00:00:20";
 
@@ -82,7 +82,7 @@ struct Kept {
 }
 
 impl Kept {
-    async fn new(destinations: &[Ipv4Addr]) -> Self {
+    async fn new(destinations: &[IpAddr]) -> Self {
         let (sender, events) = mpsc::channel(1024);
         let node = Node::start(sender).await.unwrap();
         let (sender, changes) = mpsc::channel(16);
@@ -132,17 +132,17 @@ fn links_addresses_and_routes_are_known_and_followed() {
         let d0 = node.link_by_name("d0").unwrap();
         assert!(d0.up && d0.mtu == 1500 && d0.mac.is_some());
         assert_eq!(node.links().len(), 2);
-        assert_eq!(node.primary_address(d0.ifindex), Some(DIRECTOR));
+        assert_eq!(node.primary_ipv4(d0.ifindex).map(IpAddr::from), Some(DIRECTOR));
 
         let near = Route { ifindex: d0.ifindex, gateway: None, prefsrc: Some(DIRECTOR) };
         assert_eq!(node.route_to(REAL).await.unwrap(), near);
         let far = Route { gateway: Some(ROUTER), ..near };
         assert_eq!(node.route_to(FAR).await.unwrap(), far);
         assert!(matches!(node.route_to(DIRECTOR).await, Err(NodeError::Local { .. })));
-        let error = node.route_to(Ipv4Addr::new(198, 51, 100, 1)).await.unwrap_err();
+        let error = node.route_to(Ipv4Addr::new(198, 51, 100, 1).into()).await.unwrap_err();
         assert!(error.to_string().starts_with("no route to 198.51.100.1: no route covers it"));
         ip("route add unreachable 198.51.100.0/24");
-        let error = node.route_to(Ipv4Addr::new(198, 51, 100, 1)).await.unwrap_err();
+        let error = node.route_to(Ipv4Addr::new(198, 51, 100, 1).into()).await.unwrap_err();
         assert!(error.to_string().contains("a route says unreachable"), "{error}");
 
         ip("address add 192.0.2.2/24 dev d0");
@@ -164,8 +164,9 @@ fn links_addresses_and_routes_are_known_and_followed() {
             }
         }
         // The second address of a subnet is secondary: it is not the primary one.
-        assert_eq!(node.primary_address(d0.ifindex), Some(DIRECTOR));
-        let of_d0 = node.addresses().into_iter().filter(|a| a.ifindex == d0.ifindex);
+        assert_eq!(node.primary_ipv4(d0.ifindex).map(IpAddr::from), Some(DIRECTOR));
+        let of_d0 =
+            node.addresses().into_iter().filter(|a| a.ifindex == d0.ifindex && a.address.is_ipv4());
         assert_eq!(of_d0.map(|a| a.secondary).collect::<Vec<_>>(), [false, true]);
         node.stop().await;
     });
@@ -196,7 +197,8 @@ fn what_cannot_be_resolved_is_named_with_the_reason() {
     let Some(lab) = Lab::new() else { return };
     lab.play(|_| async {
         let mut kept = Kept::new(&[REAL]).await;
-        let (silent, nowhere) = (Ipv4Addr::new(192, 0, 2, 99), Ipv4Addr::new(198, 51, 100, 1));
+        let silent = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
+        let nowhere = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
         kept.keeper.watch(vec![REAL, silent, nowhere, DIRECTOR]);
         let d0 = kept.node.link_by_name("d0").unwrap().ifindex;
         let failed = Some(Neighbour { mac: None, state: NeighState::Failed });
@@ -336,7 +338,7 @@ fn replaced_route_moves_the_hop_to_the_new_router() {
         };
         let d1 = kept.node.link_by_name("d1").unwrap();
         assert_eq!((hop.ifindex, hop.dst_mac), (d1.ifindex, mac(NEW)));
-        assert_eq!(hop.source, Some(Ipv4Addr::new(198, 51, 100, 1)));
+        assert_eq!(hop.source, Some(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1))));
         ip("route delete 203.0.113.0/24");
         let change = kept.change(SOON).await;
         assert!(change.hop.is_none() && change.reason.contains("no route"), "{change:?}");
@@ -379,7 +381,7 @@ fn permanent_entry_is_used_and_left_alone() {
         // Asking would take "permanent" off the entry.
         let d0 = kept.node.link_by_name("d0").unwrap().ifindex;
         kept.node.ask(d0, REAL, NeighState::Permanent).await.unwrap();
-        let marker = Ipv4Addr::new(192, 0, 2, 77);
+        let marker = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77));
         ip(&format!("neighbour add {marker} lladdr {OLD} dev d0 nud permanent"));
         kept.until("the marker", |node| node.neighbour(d0, marker).is_some()).await;
         assert_eq!(Kept::state(&kept.node), Some(NeighState::Permanent));
@@ -402,7 +404,7 @@ fn lost_notifications_are_made_good_by_reading_everything_again() {
         let mut kept = Kept::new(&[REAL]).await;
         let mut batch = tempfile::NamedTempFile::new().unwrap();
         for n in 0..MANY {
-            let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 1, 0, 0)) + n);
+            let address = IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 1, 0, 0)) + n));
             writeln!(batch, "neighbour add {address} lladdr {NEW} dev d0 nud permanent").unwrap();
         }
         // This thread, which is the listener's too, waits for the end: the socket's buffer overflows.
@@ -414,7 +416,7 @@ fn lost_notifications_are_made_good_by_reading_everything_again() {
         {}
         kept.until("the last entry", |node| {
             let d0 = node.link_by_name("d0").unwrap().ifindex;
-            let last = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 1, 0, 0)) + MANY - 1);
+            let last = IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 1, 0, 0)) + MANY - 1));
             node.neighbour(d0, last) == Some((mac(NEW), NeighState::Permanent))
         })
         .await;

@@ -16,12 +16,15 @@ use super::{Node, NodeError, request};
 /// Room for a few thousand notifications that come in one burst (a flushed neighbour table).
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-const GROUPS: [MulticastGroup; 6] = [
+const GROUPS: [MulticastGroup; 9] = [
     MulticastGroup::Link,
     MulticastGroup::Neigh,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv6Rule,
     MulticastGroup::Nexthop,
 ];
 

@@ -7,6 +7,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use xlb::dataplane::bpf::BpfDataplane;
 use xlb::dataplane::error::LoadError;
+use xlb::dataplane::link::TcHook;
 use xlb::dataplane::load::{self, Options};
 use xlb::dataplane::object::OBJECT;
 use xlb::dataplane::preflight::{InterfaceFacts, Mode};
@@ -54,13 +55,23 @@ fn skip(missing: &str) {
 
 impl Host {
     /// Runs `ip` in this thread's network namespace.
+    pub(crate) fn ip(&self, args: &str) -> String {
+        self.command("ip", args)
+    }
+
+    /// The same with `tc`.
+    pub(crate) fn tc(&self, args: &str) -> String {
+        self.command("tc", args)
+    }
+
     #[expect(
         clippy::unused_self,
         reason = "a host is the proof that this thread has namespaces of its own"
     )]
-    pub(crate) fn ip(&self, args: &str) -> String {
-        let done = Command::new("ip").args(args.split(' ')).output().unwrap();
-        assert!(done.status.success(), "ip {args}: {}", String::from_utf8_lossy(&done.stderr));
+    fn command(&self, program: &str, args: &str) -> String {
+        let done = Command::new(program).args(args.split(' ')).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{program} {args}: {said}");
         String::from_utf8(done.stdout).unwrap()
     }
 
@@ -81,7 +92,10 @@ impl Host {
                 // What the program makes of it is the engine's business.
                 mac: lb_common::wire::Mac::default(),
                 address: lb_common::wire::Addr4::UNSPECIFIED,
+                address6: lb_common::wire::Addr6::UNSPECIFIED,
                 lro: false,
+                // As if the pairs were prepared for XDP; nothing is sent over them.
+                tx_checksum: false,
                 xdp_prog_id: number(&link["xdp"]["prog"]["id"]),
                 // XDP_ATTACHED_SKB
                 xdp_generic: number(&link["xdp"]["mode"]) == Some(2),
@@ -100,6 +114,7 @@ impl Host {
             interfaces: interfaces.iter().map(|&name| name.into()).collect(),
             facts: self.facts(),
             mode: Mode::Auto,
+            hook: TcHook::of_kernel(),
             flows: 1024,
             half_open: 1024,
             templates: 1024,

@@ -10,7 +10,7 @@ use crate::host::on_host;
 const REAL: RealId = RealId(3);
 
 fn service() -> ServiceKey {
-    ServiceKey { addr: Addr4([192, 0, 2, 1]), port: Port::new(80), proto: 6, pad: 0 }
+    ServiceKey { addr: Addr4([192, 0, 2, 1]).into(), port: Port::new(80), proto: 6, pad: 0 }
 }
 
 /// Counts of one CPU.

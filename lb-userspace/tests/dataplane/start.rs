@@ -4,11 +4,12 @@ use lb_common::abi::Config;
 use xlb::dataplane::attach::AttachedMode;
 use xlb::dataplane::detach::{detach, detach_dead};
 use xlb::dataplane::error::{LoadError, Notice};
+use xlb::dataplane::link::TcHook;
 use xlb::dataplane::load::Options;
 use xlb::dataplane::maps::Maps;
-use xlb::dataplane::preflight::Mode;
+use xlb::dataplane::preflight::{Mode, Obstacle};
 
-use crate::host::on_host;
+use crate::host::{Host, on_host};
 
 #[test]
 fn second_daemon_takes_over_maps_and_links_of_the_first() {
@@ -32,7 +33,7 @@ fn second_daemon_takes_over_maps_and_links_of_the_first() {
         let start = std::time::Instant::now();
         let second = host.open(&["a0", "b0"]);
         println!("taken over in {:?}", start.elapsed());
-        assert_eq!(second.notices(), [Notice::Adopted { maps: 22 }]);
+        assert_eq!(second.notices(), [Notice::Adopted { maps: 27 }]);
         assert_eq!(second.reader().flows().unwrap(), 7);
         let new_program = host.fact("a0").xdp_prog_id.unwrap();
         assert_ne!(new_program, old_program);
@@ -42,8 +43,8 @@ fn second_daemon_takes_over_maps_and_links_of_the_first() {
 
         let removed = detach(&host.pin_dir).unwrap();
         assert_eq!(removed.interfaces, ["a0", "b0"]);
-        assert_eq!(removed.programs, ["clock", "expire", "xdp"]);
-        assert_eq!(removed.maps.len(), 22);
+        assert_eq!(removed.programs, ["clock", "expire", "expire6", "xdp", "xdp6"]);
+        assert_eq!(removed.maps.len(), 27);
         assert!(!host.pin_dir.exists());
         assert_eq!(host.fact("a0").xdp_prog_id, None);
         assert!(detach(&host.pin_dir).unwrap().is_empty(), "twice is no error");
@@ -220,31 +221,169 @@ fn failed_take_over_leaves_what_was_there() {
 }
 
 #[test]
-fn driver_without_xdp_is_run_in_generic_mode_and_told() {
+fn driver_without_xdp_takes_all_interfaces_to_tc_and_is_told() {
     on_host(|host| {
         host.ip("link add br0 type bridge");
         host.ip("link set br0 up");
-        let refused = Options { mode: Mode::Xdp, ..host.options(&["br0"]) };
+        let refused = Options { mode: Mode::Xdp, ..host.options(&["a0", "br0"]) };
         let error = host.try_open(&refused).err().unwrap();
         assert!(matches!(error, LoadError::NoNativeXdp { .. }), "{error}");
-        let dataplane = host.open(&["br0"]);
-        assert_eq!(dataplane.attached()[0].mode, AttachedMode::XdpGeneric);
-        assert!(matches!(dataplane.notices(), [Notice::FellBackToGeneric { .. }]));
+        assert!(error.to_string().contains("--mode tc"), "{error}");
+        // Twice: the second start takes over what the first has made.
+        for _ in 0..2 {
+            let dataplane = host.open(&["a0", "br0"]);
+            assert!(dataplane.attached().iter().all(|link| link.mode == AttachedMode::Tc));
+            let chosen = |notice: &&Notice| matches!(notice, Notice::ChoseTc { interface, .. } if interface == "br0");
+            assert_eq!(dataplane.notices().iter().filter(chosen).count(), 1);
+            assert_eq!(host.fact("a0").xdp_prog_id, None, "not in XDP, too");
+            let pinned = host.pins().contains(&"links/a0".to_owned());
+            assert_eq!(pinned, TcHook::of_kernel() == TcHook::Tcx);
+        }
+        assert_eq!(detach(&host.pin_dir).unwrap().interfaces, ["a0", "br0"]);
+    });
+}
+
+#[test]
+fn unprepared_veth_takes_all_interfaces_to_tc_and_is_told() {
+    on_host(|host| {
+        // P-04
+        let mut options = host.options(&["a0", "b0"]);
+        let usual = options.facts.iter_mut().find(|facts| facts.name == "b0").unwrap();
+        usual.tx_checksum = true;
+        let dataplane = host.try_open(&options).unwrap();
+        let why = Obstacle::HalfMadeChecksums;
+        assert_eq!(dataplane.notices(), [Notice::ChoseTc { interface: "b0".into(), why }]);
+        assert!(dataplane.attached().iter().all(|link| link.mode == AttachedMode::Tc));
         drop(dataplane);
-        // Taken over in the mode it has.
-        assert_eq!(host.open(&["br0"]).attached()[0].mode, AttachedMode::XdpGeneric);
+        // Asked for all the same: done, and told.
+        let dataplane = host.try_open(&Options { mode: Mode::Xdp, ..options }).unwrap();
+        assert!(dataplane.attached().iter().all(|link| link.mode == AttachedMode::Xdp));
+        let told = Notice::HalfMadeChecksums { interface: "b0".into() };
+        assert!(dataplane.notices().contains(&told), "{:?}", dataplane.notices());
+    });
+}
+
+/// Names of the filters at an interface's ingress.
+fn filters(host: &Host, interface: &str) -> Vec<String> {
+    let text = host.tc(&format!("filter show dev {interface} ingress"));
+    let name = |line: &str| {
+        let (_, rest) = line.split_once("handle 0x1 ")?;
+        rest.split_once(" direct-action").map(|(name, _)| name.to_owned())
+    };
+    text.lines().filter_map(name).collect()
+}
+
+#[test]
+fn without_tcx_filters_are_made_taken_over_and_deleted() {
+    on_host(|host| {
+        // K-15, K-16, K-19, K-25
+        let name = format!("xlb {}", host.pin_dir.display());
+        let options =
+            || Options { mode: Mode::Tc, hook: TcHook::Clsact, ..host.options(&["a0", "b0"]) };
+        let first = host.try_open(&options()).unwrap();
+        assert!(first.attached().iter().all(|link| link.mode == AttachedMode::Tc));
+        assert_eq!(filters(host, "a0"), [name.as_str()]);
+        let before = host.tc("filter show dev a0 ingress");
+        drop(first);
+        // In its place, by a new program.
+        let second = host.try_open(&options()).unwrap();
+        assert_eq!(filters(host, "a0"), [name.as_str()]);
+        assert_ne!(host.tc("filter show dev a0 ingress"), before);
+        drop(second);
+        // Only one of them, and the other one renamed.
+        host.ip("link set a0 down");
+        host.ip("link set a0 name wan.7");
+        host.ip("link set wan.7 up");
+        let renamed = Options { mode: Mode::Tc, hook: TcHook::Clsact, ..host.options(&["wan.7"]) };
+        let third = host.try_open(&renamed).unwrap();
+        assert!(third.notices().contains(&Notice::Detached { interface: "b0".into() }));
+        assert_eq!(filters(host, "b0"), [""; 0]);
+        assert!(
+            !host.tc("qdisc show dev b0").contains("clsact"),
+            "the last one takes the qdisc along"
+        );
+        drop(third);
+        // Another's filter beside ours stays, and so does the qdisc that it is in.
+        let program = host.pin_dir.join("progs/tc_ingress");
+        host.tc(&format!(
+            "filter add dev wan.7 ingress bpf direct-action pinned {}",
+            program.display()
+        ));
+        assert_eq!(filters(host, "wan.7").len(), 2);
+        assert_eq!(detach(&host.pin_dir).unwrap().interfaces, ["wan.7"]);
+        let left = filters(host, "wan.7");
+        assert!(left.len() == 1 && left[0] != name, "{left:?}");
+        assert!(detach(&host.pin_dir).unwrap().is_empty(), "twice is no error");
+    });
+}
+
+#[test]
+fn start_that_fails_takes_its_filters_away_and_no_others() {
+    on_host(|host| {
+        // K-27
+        let options = |names: &[&str]| Options {
+            mode: Mode::Tc,
+            hook: TcHook::Clsact,
+            ..host.options(names)
+        };
+        drop(host.try_open(&options(&["a0"])).unwrap());
+        // A folder where the pin of a program belongs: the last step of a start.
+        let pin = host.pin_dir.join("progs/tc_ingress");
+        std::fs::remove_file(&pin).unwrap();
+        std::fs::create_dir(&pin).unwrap();
+        assert!(host.try_open(&options(&["a0", "b0"])).is_err());
+        assert_eq!(filters(host, "a0").len(), 1, "that of the start before");
+        assert_eq!(filters(host, "b0"), [""; 0]);
+        assert!(!host.tc("qdisc show dev b0").contains("clsact"));
+    });
+}
+
+#[test]
+fn filter_deleted_behind_the_daemon_is_put_back() {
+    on_host(|host| {
+        // K-12
+        let options = Options { mode: Mode::Tc, hook: TcHook::Clsact, ..host.options(&["a0"]) };
+        let mut dataplane = host.try_open(&options).unwrap();
+        assert_eq!(dataplane.reattach(&host.facts()).unwrap(), []);
+        host.tc("qdisc del dev a0 clsact");
+        let told = dataplane.reattach(&host.facts()).unwrap();
+        assert_eq!(told, [Notice::Reattached { interface: "a0".into() }]);
+        assert_eq!(filters(host, "a0").len(), 1);
+        assert_eq!(dataplane.shut_down().unwrap().interfaces, ["a0"]);
+        assert!(!host.tc("qdisc show dev a0").contains("clsact"));
     });
 }
 
 #[test]
 fn mode_change_attaches_afresh() {
     on_host(|host| {
+        use AttachedMode::{Tc, Xdp, XdpGeneric};
+        let told = Notice::ModeChanged { interface: "a0".into() };
         drop(host.open(&["a0"]));
-        let options = Options { mode: Mode::XdpGeneric, ..host.options(&["a0"]) };
-        let again = host.try_open(&options).unwrap();
-        assert_eq!(again.attached()[0].mode, AttachedMode::XdpGeneric);
-        assert!(again.notices().contains(&Notice::ModeChanged { interface: "a0".into() }));
-        assert!(host.fact("a0").xdp_generic);
+        for (asked, mode) in [
+            (Mode::XdpGeneric, XdpGeneric),
+            (Mode::Tc, Tc),
+            (Mode::Xdp, Xdp),
+            (Mode::Tc, Tc),
+            (Mode::Auto, Xdp),
+        ] {
+            let options = Options { mode: asked, ..host.options(&["a0"]) };
+            let again = host.try_open(&options).unwrap();
+            assert_eq!(again.attached()[0].mode, mode);
+            assert!(again.notices().contains(&told), "{mode:?}: {:?}", again.notices());
+            assert_eq!(host.fact("a0").xdp_generic, mode == XdpGeneric);
+            assert_eq!(host.fact("a0").xdp_prog_id.is_none(), mode == Tc);
+            let pins = host.pins();
+            assert_eq!(pins.contains(&"progs/tc_ingress".to_owned()), mode == Tc);
+            assert_eq!(pins.contains(&"progs/xdp".to_owned()), mode != Tc);
+            let links = pins.iter().filter(|pin| pin.starts_with("links/")).count();
+            // A filter has no pin.
+            let filter = mode == Tc && TcHook::of_kernel() == TcHook::Clsact;
+            assert_eq!(links, usize::from(!filter), "{mode:?}");
+            // Until it is deleted altogether, a link that was just replaced may still be listed.
+            let held = xlb::dataplane::attach::attached_programs(&host.pin_dir);
+            assert_eq!(held.len(), 1, "{mode:?}");
+        }
     });
 }
 
@@ -253,15 +392,22 @@ fn mtu_beyond_the_driver_is_refused_by_name() {
     on_host(|host| {
         host.ip("link set a0 mtu 9000");
         host.ip("link set a1 mtu 9000");
-        let error = host.try_open(&host.options(&["a0"])).err().unwrap();
+        let xdp = || Options { mode: Mode::Xdp, ..host.options(&["a0"]) };
+        let error = host.try_open(&xdp()).err().unwrap();
         assert!(matches!(error, LoadError::Mtu { .. }), "{error}");
         // Said by the kernel, were it not for the check: the translation of its refusal.
-        let mut options = host.options(&["a0"]);
+        let mut options = xdp();
         options.facts.iter_mut().for_each(|facts| facts.driver = "unheard-of".into());
         let error = host.try_open(&options).err().unwrap();
         assert!(matches!(error, LoadError::Mtu { .. }), "{error}");
+        // Neither of them is in the way of tc.
+        let tc = host.try_open(&Options { mode: Mode::Auto, ..options }).unwrap();
+        assert_eq!(tc.attached()[0].mode, AttachedMode::Tc);
+        tc.shut_down().unwrap();
+        assert_eq!(host.open(&["a0"]).attached()[0].mode, AttachedMode::Tc);
+        detach(&host.pin_dir).unwrap();
         host.ip("link set a0 mtu 1500");
-        let error = host.try_open(&host.options(&["a0"])).err().unwrap().to_string();
+        let error = host.try_open(&xdp()).err().unwrap().to_string();
         assert!(error.contains("the peer's counts"), "{error}");
         assert!(!host.pin_dir.exists());
     });

@@ -26,14 +26,14 @@ fn a_million_expired_flows_go_and_no_live_one() {
         let old = Tick(now.0.wrapping_sub(config.timeouts.of(ConnState::Established) + 2));
         for client in 0..expired {
             for (key, flow) in pair(client, ConnState::Established, [old, old]) {
-                maps.flows.put(&key, &flow).unwrap();
+                maps.ipv4.flows.put(&key, &flow).unwrap();
             }
         }
         for client in expired..expired + live {
             // Half of them are kept alive by the other direction only.
             let request = if client % 2 == 0 { now } else { old };
             for (key, flow) in pair(client, ConnState::Established, [request, now]) {
-                maps.flows.put(&key, &flow).unwrap();
+                maps.ipv4.flows.put(&key, &flow).unwrap();
             }
         }
         maps.gauges.put(&(Gauge::Flows as u32), &(expired + live)).unwrap();
@@ -49,7 +49,7 @@ fn a_million_expired_flows_go_and_no_live_one() {
         let report = reaper.sweep().unwrap();
         assert_eq!((report.flows, report.expired), (live, 0));
         let mut entries = 0;
-        maps.flows.for_each(|_, _| entries += 1).unwrap();
+        maps.ipv4.flows.for_each(|_, _| entries += 1).unwrap();
         assert_eq!(entries, 2 * live);
     });
 }
@@ -70,7 +70,7 @@ fn half_open_flows_expire_and_their_count_is_put_right() {
         for client in 0..30 {
             let stamp = if client < 20 { old } else { now };
             for (key, flow) in pair(client, ConnState::SynRecv, [stamp, stamp]) {
-                maps.half_open.put(&key, &flow).unwrap();
+                maps.ipv4.half_open.put(&key, &flow).unwrap();
             }
         }
         // 30 counted, and 5 that the table threw out.
@@ -103,7 +103,8 @@ fn templates_live_as_long_as_their_service_says() {
         let maps = Maps::open(&host.pin_dir).unwrap();
         let now = dataplane.clock().now_tick().unwrap();
         let put = |client: u8, service, ago: u32| {
-            let key = StickyKey { client: Addr4([10, 0, 0, client]), service: ServiceId(service) };
+            let key =
+                StickyKey { client: Addr4([10, 0, 0, client]).into(), service: ServiceId(service) };
             let stamp = Tick(now.0.wrapping_sub(ago));
             maps.sticky.put(&key, &Sticky { real: RealId(3), stamp }).unwrap();
             key
@@ -145,7 +146,7 @@ fn learned_hop_without_flows_is_freed_step_by_step() {
         let mut flows = pair(1, ConnState::Established, [now, now]);
         flows[1].1.rewrite.hop = lb_common::abi::HopId(used);
         for (key, flow) in flows {
-            maps.flows.put(&key, &flow).unwrap();
+            maps.ipv4.flows.put(&key, &flow).unwrap();
         }
         maps.gauges.put(&(Gauge::Flows as u32), &1).unwrap();
 
@@ -174,10 +175,10 @@ fn reply_entry_without_its_primary_is_found_now_and_then() {
         let now = dataplane.clock().now_tick().unwrap();
         let old = Tick(now.0.wrapping_sub(config.timeouts.of(ConnState::Established) + 2));
         let [_, (orphan, flow)] = pair(1, ConnState::Established, [old, old]);
-        maps.flows.put(&orphan, &flow).unwrap();
+        maps.ipv4.flows.put(&orphan, &flow).unwrap();
         let gone = (0..16).any(|_| {
             reaper.sweep().unwrap();
-            maps.flows.get(&orphan).unwrap().is_none()
+            maps.ipv4.flows.get(&orphan).unwrap().is_none()
         });
         assert!(gone);
     });

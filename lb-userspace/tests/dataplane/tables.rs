@@ -10,7 +10,7 @@ use lb_common::abi::{
     Config, ConnState, Flow, FlowFlags, FlowKey, FlowRewrite, HopId, HopState, NextHop, Real,
     RealFlags, RealId, Service, ServiceId, ServiceKey, Tick, Timeouts,
 };
-use lb_common::wire::{Addr4, Mac, Port};
+use lb_common::wire::{Addr4, Addr6, Mac, Port};
 use xlb::dataplane::batch;
 use xlb::dataplane::load::Options;
 use xlb::dataplane::maps::Maps;
@@ -71,12 +71,16 @@ pub(crate) fn config(ticks_per_1024_s: u32) -> Config {
 fn what_was_applied_is_read_back() {
     on_host(|host| {
         let mut dataplane = host.open(&["a0"]);
-        let service_key =
-            ServiceKey { addr: Addr4([192, 0, 2, 1]), port: Port::new(80), proto: 6, pad: 0 };
+        let service_key = ServiceKey {
+            addr: Addr4([192, 0, 2, 1]).into(),
+            port: Port::new(80),
+            proto: 6,
+            pad: 0,
+        };
         let service =
             Service { id: ServiceId(5), slots_at: 40, slots_len: 3, ..Service::default() };
         let real = Real {
-            addr: Addr4([198, 51, 100, 7]),
+            addr: Addr4([198, 51, 100, 7]).into(),
             flags: RealFlags::USED | RealFlags::UP,
             locals_at: 2,
             locals_len: 1,
@@ -94,7 +98,7 @@ fn what_was_applied_is_read_back() {
                 MapOp::PutConfig(Box::new(config)),
                 MapOp::PutReal { id: RealId(3), real },
                 MapOp::PutHop { id: HopId(3), hop },
-                MapOp::PutLocals { at: 2, addresses: vec![Addr4([203, 0, 113, 1])] },
+                MapOp::PutLocals { at: 2, addresses: vec![Addr6::mapped(Addr4([203, 0, 113, 1]))] },
                 MapOp::PutPorts { ports: vec![4000, 4001] },
                 MapOp::PutSlots { at: 40, slots: slots.clone() },
                 MapOp::PutService { key: service_key, service },
@@ -107,7 +111,7 @@ fn what_was_applied_is_read_back() {
         assert_eq!(snapshot.reals, [(RealId(3), real)]);
         assert_eq!(snapshot.hops, [(HopId(3), hop)]);
         assert_eq!(snapshot.slots, [(40, slots)]);
-        assert_eq!(snapshot.locals[2], Addr4([203, 0, 113, 1]));
+        assert_eq!(snapshot.locals[2], Addr6::mapped(Addr4([203, 0, 113, 1])));
 
         let remove = MapOp::RemoveService { key: service_key };
         dataplane.apply(&[remove.clone(), remove]).unwrap();
@@ -132,23 +136,23 @@ fn walk_beside_churn_sees_what_stays_exactly_once() {
         let maps = Maps::open(&host.pin_dir).unwrap();
         let stays = 20_000;
         for client in 0..stays {
-            maps.flows.put(&key(client), &Flow::default()).unwrap();
+            maps.ipv4.flows.put(&key(client), &Flow::default()).unwrap();
         }
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     for client in stays..stays + 5_000 {
-                        maps.flows.put(&key(client), &Flow::default()).unwrap();
+                        maps.ipv4.flows.put(&key(client), &Flow::default()).unwrap();
                     }
                     for client in stays..stays + 5_000 {
-                        maps.flows.remove(&key(client)).unwrap();
+                        maps.ipv4.flows.remove(&key(client)).unwrap();
                     }
                 }
             });
             for _ in 0..10 {
                 let mut seen: HashMap<FlowKey, u32> = HashMap::new();
-                maps.flows.for_each(|key, _| *seen.entry(*key).or_default() += 1).unwrap();
+                maps.ipv4.flows.for_each(|key, _| *seen.entry(*key).or_default() += 1).unwrap();
                 let missed =
                     (0..stays).filter(|&client| seen.get(&key(client)) != Some(&1)).count();
                 if missed > 0 {
@@ -168,10 +172,10 @@ fn walks_agree_whatever_the_batch_and_stop_when_told() {
         let dataplane = host.open(&["a0"]);
         let maps = Maps::open(&host.pin_dir).unwrap();
         for client in 0..500 {
-            maps.half_open.put(&key(client), &Flow::default()).unwrap();
-            maps.flows.put(&key(client), &Flow::default()).unwrap();
+            maps.ipv4.half_open.put(&key(client), &Flow::default()).unwrap();
+            maps.ipv4.flows.put(&key(client), &Flow::default()).unwrap();
         }
-        for table in [&maps.flows, &maps.half_open] {
+        for table in [&maps.ipv4.flows, &maps.ipv4.half_open] {
             let mut counts = Vec::new();
             // 1: smaller than most buckets, so the walk must grow its buffers.
             for batch_size in [1, 7, 4096] {
@@ -209,7 +213,7 @@ fn map_of_other_types_is_not_walked() {
         let dataplane = host.open(&["a0"]);
         let maps = Maps::open(&host.pin_dir).unwrap();
         let refused =
-            batch::walk(maps.flows.as_fd(), 16, |_: &u32, _: &u32| ControlFlow::Continue(()));
+            batch::walk(maps.ipv4.flows.as_fd(), 16, |_: &u32, _: &u32| ControlFlow::Continue(()));
         assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
         drop(dataplane);
     });
@@ -225,10 +229,10 @@ fn connections_are_listed_with_what_is_left_of_their_younger_direction() {
         let now = dataplane.clock().now_tick().unwrap();
         let earlier = Tick(now.0.wrapping_sub(100));
         for (key, flow) in pair(1, ConnState::Established, [earlier, now]) {
-            maps.flows.put(&key, &flow).unwrap();
+            maps.ipv4.flows.put(&key, &flow).unwrap();
         }
         for (key, flow) in pair(2, ConnState::SynRecv, [now, now]) {
-            maps.half_open.put(&key, &flow).unwrap();
+            maps.ipv4.half_open.put(&key, &flow).unwrap();
         }
         // Another process has only the pins.
         let reader = xlb::dataplane::read::Reader::open(&host.pin_dir).unwrap();
@@ -240,10 +244,10 @@ fn connections_are_listed_with_what_is_left_of_their_younger_direction() {
             })
             .unwrap();
         let [first, second] = &rows[..] else { panic!("{rows:?}") };
-        assert_eq!((first.key, first.half_open), (key(1), false));
+        assert_eq!((first.key, first.half_open), (key(1).widened(), false));
         assert!(first.twin.is_some_and(|twin| twin.rewrite.is_reply()));
         assert!((898..=900).contains(&first.remaining.as_secs()), "{:?}", first.remaining);
-        assert_eq!((second.key, second.half_open), (key(2), true));
+        assert_eq!((second.key, second.half_open), (key(2).widened(), true));
         assert!((58..=60).contains(&second.remaining.as_secs()), "{:?}", second.remaining);
     });
 }
@@ -279,9 +283,14 @@ fn memory_told_is_what_the_kernel_accounts() {
             line.trim().parse::<u64>().unwrap()
         };
         let maps = Maps::open(&host.pin_dir).unwrap();
-        let tables: [&dyn AsFd; 15] = [
-            &maps.flows,
-            &maps.half_open,
+        let tables: [&dyn AsFd; 20] = [
+            &maps.ipv4.flows,
+            &maps.ipv4.half_open,
+            &maps.ipv4.fragments,
+            &maps.ipv6.flows,
+            &maps.ipv6.half_open,
+            &maps.ipv6.fragments,
+            &maps.retired,
             &maps.services,
             &maps.slots,
             &maps.reals,

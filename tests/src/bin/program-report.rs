@@ -159,8 +159,8 @@ impl Measured {
                 self.name, self.instructions
             ));
         }
-        (self.deepest >= MOST_STACK).then(|| {
-            format!("`{}` takes {} bytes of stack, not under {MOST_STACK}", self.name, self.deepest)
+        (self.deepest > MOST_STACK).then(|| {
+            format!("`{}` takes {} bytes of stack, more than {MOST_STACK}", self.name, self.deepest)
         })
     }
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::Context as _;
 use serde_json::Value;
-use xlb::lab::{Daemon, DaemonSpec, Host, Lab, Options, one_arm, real_address, two_arm};
+use xlb::lab::{Daemon, DaemonSpec, Host, Lab, Offloads, Options, one_arm, real_address, two_arm};
 
 use super::binary;
 use super::server::{TcpServer, UdpServer};
@@ -35,10 +35,11 @@ impl Bed {
     }
 
     pub fn new(arms: Arms, options: &Options) -> anyhow::Result<Self> {
-        let topology = match arms {
+        let mut topology = match arms {
             Arms::One => one_arm(options),
             Arms::Two => two_arm(options),
         };
+        topology.offloads = offloads(options.offloads)?;
         let lab = Lab::build(&topology)?;
         let mut bed = Self { tcp: Vec::new(), udp: Vec::new(), lab, arms };
         for n in 0..options.reals {
@@ -88,6 +89,17 @@ impl Bed {
 
     pub fn client(&self) -> anyhow::Result<Host> {
         Ok(self.lab.client()?.clone())
+    }
+}
+
+/// Those of the scenario, or of `XLB_TEST_OFFLOADS`: wire, usual, all.
+pub fn offloads(scenarios: Offloads) -> anyhow::Result<Offloads> {
+    match std::env::var("XLB_TEST_OFFLOADS").as_deref() {
+        Err(_) => Ok(scenarios),
+        Ok("wire") => Ok(Offloads::Wire),
+        Ok("usual") => Ok(Offloads::Usual),
+        Ok("all") => Ok(Offloads::All),
+        Ok(other) => anyhow::bail!("XLB_TEST_OFFLOADS is `{other}`, not wire, usual or all"),
     }
 }
 

@@ -19,8 +19,10 @@ pub fn xlb() -> anyhow::Result<PathBuf> {
 fn find() -> anyhow::Result<PathBuf> {
     let test = env::current_exe().context("cannot find the test's own file")?;
     // target/<profile>/deps/<test>
-    let profile =
-        test.parent().and_then(Path::parent).context("the test is not in a target folder")?;
+    let folder = test.parent().context("the test is not in a target folder")?;
+    // Tests lie in a folder of their own, this package's programs do not.
+    let in_deps = folder.file_name().is_some_and(|name| name == "deps");
+    let profile = if in_deps { folder.parent().unwrap_or(folder) } else { folder };
     let binary = profile.join("xlb");
     if !binary.is_file() {
         build(profile)?;

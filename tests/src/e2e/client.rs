@@ -1,7 +1,7 @@
 //! Clients: real sockets in the client's namespace, each from an address of its own choice.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Answer {
     pub server: String,
-    pub seen: SocketAddrV4,
+    pub seen: SocketAddr,
 }
 
 impl Answer {
@@ -39,8 +39,9 @@ pub struct Talk {
 
 impl Talk {
     /// Connects from `source` (port 0: any); for threads inside the namespace.
-    pub fn open_here(source: SocketAddrV4, to: SocketAddrV4) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    pub fn open_here(source: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> io::Result<Self> {
+        let (source, to) = (source.into(), to.into());
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
         socket.bind(&source.into())?;
         socket.connect_timeout(&to.into(), LIMIT)?;
         socket.set_read_timeout(Some(LIMIT))?;
@@ -50,8 +51,13 @@ impl Talk {
     }
 
     /// Connects from a host.
-    pub fn open(host: &Host, source: Ipv4Addr, to: SocketAddrV4) -> anyhow::Result<Self> {
-        host.enter(|| Self::open_here(SocketAddrV4::new(source, 0), to))?
+    pub fn open(
+        host: &Host,
+        source: impl Into<IpAddr>,
+        to: impl Into<SocketAddr>,
+    ) -> anyhow::Result<Self> {
+        let (source, to) = (source.into(), to.into());
+        host.enter(|| Self::open_here(SocketAddr::new(source, 0), to))?
             .with_context(|| format!("connect {source} to {to}"))
     }
 
@@ -132,15 +138,20 @@ pub fn ask(host: &Host, source: Ipv4Addr, to: SocketAddrV4) -> anyhow::Result<An
 }
 
 /// One datagram and its answer, from a socket of its own; no second try.
-pub fn ask_udp(host: &Host, source: Ipv4Addr, to: SocketAddrV4) -> anyhow::Result<Answer> {
+pub fn ask_udp(
+    host: &Host,
+    source: impl Into<IpAddr>,
+    to: impl Into<SocketAddr>,
+) -> anyhow::Result<Answer> {
+    let (source, to) = (source.into(), to.into());
     let socket = host.enter(|| UdpSocket::bind((source, 0)))??;
     ask_udp_on(&socket, to).with_context(|| format!("{source} asks {to} by UDP"))
 }
 
 /// One datagram and its answer on a given socket.
-pub fn ask_udp_on(socket: &UdpSocket, to: SocketAddrV4) -> io::Result<Answer> {
+pub fn ask_udp_on(socket: &UdpSocket, to: impl Into<SocketAddr>) -> io::Result<Answer> {
     socket.set_read_timeout(Some(LIMIT))?;
-    socket.connect(to)?;
+    socket.connect(to.into())?;
     socket.send(b"who\n")?;
     let mut buffer = [0; 256];
     let length = socket.recv(&mut buffer)?;

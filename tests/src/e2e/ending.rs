@@ -5,7 +5,7 @@ use anyhow::ensure;
 use super::bed::{Bed, client_address};
 use super::client::{VIP, ask};
 use super::config::SAMPLE;
-use super::refusal::nothing_attached;
+use super::refusal::{attached, nothing_attached};
 
 /// SIGTERM: exit code 0, programs detached, pins gone. // K-25
 pub fn a_clean_stop_leaves_nothing() -> anyhow::Result<()> {
@@ -24,8 +24,7 @@ pub fn detach_removes_what_kill_9_left() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let mut daemon = bed.start(SAMPLE)?;
     daemon.kill()?;
-    let link = bed.lab.director()?.ip("-details link show dev eth0")?;
-    ensure!(link.contains("prog/xdp"), "{link}");
+    ensure!(!attached(&bed, "eth0")?.is_empty());
     daemon.xlb(&["detach"])?;
     nothing_attached(&bed, &["eth0", "eth1"])?;
     ensure!(!daemon.pin_dir().exists(), "pins are left in {}", daemon.pin_dir().display());

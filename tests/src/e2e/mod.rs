@@ -15,6 +15,7 @@ pub mod routed;
 /// Servers on the real servers that tell who they are and whom they see.
 pub mod server;
 
+pub mod ipv6;
 pub mod laboratory;
 
 pub mod bare_host;
@@ -25,7 +26,9 @@ pub mod fragments;
 pub mod health;
 pub mod icmp;
 pub mod links;
+pub mod modes;
 pub mod neighbours;
+pub mod offloads;
 pub mod persistence;
 pub mod port_reuse;
 pub mod refusal;
@@ -36,6 +39,7 @@ pub mod udp;
 pub mod why;
 
 mod foreign;
+mod raw;
 
 /// Repeats a check until it passes; its last complaint if it does not within a time that is long for all of them.
 fn watch(what: &str, mut check: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {

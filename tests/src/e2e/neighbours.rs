@@ -42,13 +42,19 @@ pub fn the_first_connection_does_not_wait() -> anyhow::Result<()> {
 /// No real server has ever answered ARP, and one comes up only after the packet: it waits, and is not lost. // K-36
 pub fn a_packet_waits_for_a_silent_server() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
+    let daemon = bed.prepare(&Service::new("NAT").udp().text())?;
+    a_silent_server_gets_its_packet(&bed, daemon)
+}
+
+/// On any bed of two real servers, with a daemon that is not started yet.
+pub(super) fn a_silent_server_gets_its_packet(bed: &Bed, mut daemon: Daemon) -> anyhow::Result<()> {
     // Routes of the real servers' go with their interfaces, so only their ears are closed.
     let reals = [bed.lab.real(1)?, bed.lab.real(2)?];
     for real in reals {
         real.ip("link set eth0 arp off")?;
     }
-    forget_neighbours(&bed)?;
-    let daemon = bed.start(&Service::new("NAT").udp().text())?;
+    forget_neighbours(bed)?;
+    daemon.run()?;
     let client = bed.client()?;
     let noted = |name: &str| -> anyhow::Result<u64> { number(&daemon.stats()?["notices"][name]) };
     let answer = std::thread::scope(|scope| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use xlb::lab::{Daemon, Options};
+use xlb::lab::{Daemon, DaemonSpec, Options};
 
 use super::bed::{Arms, Bed, client_address};
 use super::client::{VIP, ask};
@@ -83,11 +83,28 @@ pub fn a_foreign_program_stays() -> anyhow::Result<()> {
     let _foreign = director.enter(|| foreign::attach("eth1"))??;
     let before = director.ip("-details link show dev eth1")?;
     ensure!(before.contains("prog/xdp"), "{before}");
-    let daemon = bed.prepare(SAMPLE)?;
-    let mut process = daemon.spawn()?;
-    let code = process.exit_code(START_LIMIT)?;
-    ensure!(code == Some(3) && process.log().contains("eth1"), "{code:?}: {}", process.log());
-    ensure!(director.ip("-details link show dev eth1")? == before);
+    for mode in ["xdp", "auto"] {
+        let spec = DaemonSpec { mode: mode.to_owned(), ..bed.spec()? };
+        let daemon = Daemon::prepare(&bed.lab, &spec, SAMPLE)?;
+        let mut process = daemon.spawn()?;
+        let code = process.exit_code(START_LIMIT)?;
+        ensure!(code == Some(3) && process.log().contains("eth1"), "{code:?}: {}", process.log());
+        ensure!(director.ip("-details link show dev eth1")? == before);
+        nothing_attached(&bed, &["eth0"])?;
+    }
+    Ok(())
+}
+
+/// At tc it is not in the way: what it lets through is forwarded. // K-24
+pub fn a_foreign_program_may_run_before_tc() -> anyhow::Result<()> {
+    let bed = Bed::two_arm()?;
+    let director = bed.lab.director()?;
+    let _foreign = director.enter(|| foreign::attach("eth1"))??;
+    let spec = DaemonSpec { mode: "tc".to_owned(), ..bed.spec()? };
+    let mut daemon = Daemon::start(&bed.lab, &spec, SAMPLE)?;
+    ask(&bed.client()?, client_address(0), VIP)?;
+    daemon.stop()?;
+    ensure!(attached(&bed, "eth1")? == ["xdp"]);
     nothing_attached(&bed, &["eth0"])
 }
 
@@ -131,11 +148,27 @@ fn start_must_fail(bed: &Bed, config: &str, code: i32, word: &str) -> anyhow::Re
     nothing_attached(bed, &["eth0"])
 }
 
-/// No XDP program and no tc filter on these interfaces of the director.
+/// No XDP program and no tc program on these interfaces of the director.
 pub fn nothing_attached(bed: &Bed, interfaces: &[&str]) -> anyhow::Result<()> {
     for interface in interfaces {
-        let link = bed.lab.director()?.ip(&format!("-details link show dev {interface}"))?;
-        ensure!(!link.contains("prog/xdp"), "{link}");
+        let found = attached(bed, interface)?;
+        ensure!(found.is_empty(), "{interface}: {found:?}");
     }
     Ok(())
+}
+
+/// The places of the director's interface where a program is.
+pub fn attached(bed: &Bed, interface: &str) -> anyhow::Result<Vec<&'static str>> {
+    let director = bed.lab.director()?;
+    let mut found = Vec::new();
+    if director.ip(&format!("-details link show dev {interface}"))?.contains("prog/xdp") {
+        found.push("xdp");
+    }
+    if director.enter(|| foreign::at_tcx(interface))?? > 0 {
+        found.push("tcx");
+    }
+    if director.run("tc", &["qdisc", "show", "dev", interface])?.contains("clsact") {
+        found.push("clsact");
+    }
+    Ok(found)
 }

@@ -9,8 +9,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::Context as _;
 use ipnet::Ipv4Net;
-use xlb::lab::{Daemon, DaemonSpec, Host, HostSpec, Lab, NicSpec, Topology};
+use xlb::lab::{Daemon, DaemonSpec, Host, HostSpec, Lab, NicSpec, Offloads, Topology};
 
+use super::bed::offloads;
 use super::binary;
 use super::config::Service;
 use super::server::{TcpServer, UdpServer};
@@ -47,7 +48,8 @@ impl Routed {
         protocol: &'static str,
         narrow: Option<(Link, u32)>,
     ) -> anyhow::Result<Self> {
-        let lab = Lab::build(&topology())?;
+        let offloads = offloads(Offloads::Wire)?;
+        let lab = Lab::build(&Topology { offloads, ..topology() })?;
         for router in ["r1", "r2", "r3", "r4"] {
             lab.host(router)?.set_sysctl("net.ipv4.ip_forward", "1")?;
         }
@@ -110,7 +112,7 @@ fn topology() -> Topology {
         ),
         host("real1", &[("behind", "192.168.3.100/24")], &["default via 192.168.3.1"]),
     ];
-    Topology { hosts, mtu: 1500 }
+    Topology { hosts, mtu: 1500, offloads: Offloads::Wire }
 }
 
 /// A host with interfaces eth0, eth1, each on a segment and with addresses.

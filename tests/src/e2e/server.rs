@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -67,7 +67,8 @@ pub struct TcpServer {
 }
 
 impl TcpServer {
-    pub fn start(host: &Host, name: &str, address: SocketAddrV4) -> anyhow::Result<Self> {
+    pub fn start(host: &Host, name: &str, address: impl Into<SocketAddr>) -> anyhow::Result<Self> {
+        let address = address.into();
         let listener = host.enter(|| listen(address))??;
         let accepting = listener.try_clone()?;
         let open = Arc::new(Mutex::new(HashMap::new()));
@@ -87,8 +88,9 @@ impl TcpServer {
 }
 
 /// A backlog that a thousand clients at once do not overflow.
-fn listen(address: SocketAddrV4) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket =
+        socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
@@ -159,7 +161,8 @@ pub struct UdpServer {
 }
 
 impl UdpServer {
-    pub fn start(host: &Host, name: &str, address: SocketAddrV4) -> anyhow::Result<Self> {
+    pub fn start(host: &Host, name: &str, address: impl Into<SocketAddr>) -> anyhow::Result<Self> {
+        let address = address.into();
         let socket = host.enter(|| UdpSocket::bind(address))??;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         let stop = Arc::new(AtomicBool::new(false));

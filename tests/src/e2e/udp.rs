@@ -33,7 +33,7 @@ fn exchange(arms: Arms, kind: &'static str, sees_clients: bool) -> anyhow::Resul
     for n in 0..8 {
         let answer = ask_udp(&client, client_address(n), VIP)?;
         let expected = if sees_clients { client_address(n) } else { [192, 168, 1, 1].into() };
-        ensure!(*answer.seen.ip() == expected, "{answer:?}");
+        ensure!(answer.seen.ip() == expected, "{answer:?}");
         servers.insert(answer.server);
     }
     ensure!(servers.len() == 2, "only {servers:?} answered");

@@ -1,5 +1,6 @@
 //! A world, its host tables, and switches for what goes wrong only where CPUs race or maps overflow.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
 
@@ -9,9 +10,11 @@ use lb_common::abi::{
     ServiceKey, Sticky, StickyKey, Tick,
 };
 use lb_common::engine::tables::{InsertError, LoadChange, Table};
-use lb_common::engine::{Action, PacketBytes, Scratch, Tables, Verdict, expire, walk};
-use lb_common::host::{Frame, HostTables};
-use lb_common::wire::{Addr4, Port};
+use lb_common::engine::{
+    Action, Flows, PacketBytes, Scratch, Tables, Verdict, expire, is_ipv6, walk,
+};
+use lb_common::host::{Frame, HostTables, Kept};
+use lb_common::wire::{Addr4, Addr6, Port};
 use lb_tests::packets::{self, End, Flags, Taken};
 use lb_tests::world::{IFINDEX, VIP, World};
 
@@ -26,9 +29,9 @@ pub(crate) struct Bed {
     pub(crate) world: World,
     pub(crate) host: HostTables,
     reasons: RefCell<Vec<u64>>,
-    /// Asked before every insert into a flow table.
+    /// Asked before every insert into a flow table of IPv4.
     pub(crate) obstacle: Cell<Option<Obstacle>>,
-    /// STICKY4 takes nothing more.
+    /// STICKY takes nothing more.
     pub(crate) sticky_full: Cell<bool>,
     /// CONFIG cannot be read.
     pub(crate) no_config: Cell<bool>,
@@ -123,7 +126,11 @@ impl Bed {
 
     /// The same for any kind of packet.
     pub(crate) fn walk<P: PacketBytes>(&self, packet: &mut P) -> Verdict {
-        let verdict = walk(packet, self);
+        let verdict = if is_ipv6(packet) {
+            walk::<Addr6, _, _>(packet, self)
+        } else {
+            walk::<Addr4, _, _>(packet, self)
+        };
         if verdict.slot() != 0 {
             self.reasons.borrow_mut()[verdict.slot() as usize] += 1;
         }
@@ -199,13 +206,20 @@ impl Bed {
 
     /// Offers one batch of keys to the expiry.
     pub(crate) fn expire(&self, keys: &[FlowKey]) -> u32 {
-        expire::run(&Frame::new(bytemuck::cast_slice(keys).to_vec()), self)
+        expire::run::<Addr4, _, _>(&Frame::new(bytemuck::cast_slice(keys).to_vec()), self)
+    }
+
+    /// The same of IPv6.
+    pub(crate) fn expire6(&self, keys: &[FlowKey<Addr6>]) -> u32 {
+        expire::run::<Addr6, _, _>(&Frame::new(bytemuck::cast_slice(keys).to_vec()), self)
     }
 
     /// A service of this world, to be changed.
     pub(crate) fn service_mut(&mut self, port: u16) -> &mut Service {
         let mut all = self.host.services.iter_mut();
-        all.find(|(key, _)| key.port.get() == port).expect("a service of this world").1
+        all.find(|(key, _)| key.port.get() == port && !key.addr.is_ipv6())
+            .expect("a service of this world")
+            .1
     }
 
     /// A next hop, changed.
@@ -217,39 +231,12 @@ impl Bed {
 }
 
 impl Tables for Bed {
-    fn with_scratch<R>(&self, given_back: bool, work: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
-        if self.no_scratch.get() { None } else { self.host.with_scratch(given_back, work) }
-    }
-
     fn now(&self) -> Tick {
         self.host.now()
     }
 
     fn config(&self) -> Option<&Config> {
         if self.no_config.get() { None } else { self.host.config() }
-    }
-
-    fn flow(&self, key: &FlowKey) -> Option<FlowRef<'_>> {
-        self.host.flow(key)
-    }
-
-    fn half_open(&self, key: &FlowKey) -> Option<FlowRef<'_>> {
-        self.host.half_open(key)
-    }
-
-    fn insert(&self, table: Table, key: &FlowKey, flow: &Flow) -> Result<(), InsertError> {
-        match self.obstacle.get().and_then(|obstacle| obstacle(self, table, key)) {
-            Some(error) => Err(error),
-            None => self.host.insert(table, key, flow),
-        }
-    }
-
-    fn remove(&self, table: Table, key: &FlowKey) -> bool {
-        self.host.remove(table, key)
-    }
-
-    fn swap_state(&self, entry: &FlowRef<'_>, from: u32, to: ConnState) -> bool {
-        self.host.swap_state(entry, from, to)
     }
 
     fn service(&self, key: &ServiceKey) -> Option<&Service> {
@@ -284,14 +271,6 @@ impl Tables for Bed {
         !self.sticky_full.get() && self.host.put_sticky(key, value)
     }
 
-    fn fragment(&self, key: &FragmentKey) -> Option<&Fragmented> {
-        self.host.fragment(key)
-    }
-
-    fn put_fragment(&self, key: &FragmentKey, first: &Fragmented) {
-        self.host.put_fragment(key, first);
-    }
-
     fn hop(&self, id: HopId) -> Option<&NextHop> {
         self.host.hop(id)
     }
@@ -312,7 +291,7 @@ impl Tables for Bed {
         self.host.iface(ifindex)
     }
 
-    fn local(&self, index: u32) -> Option<Addr4> {
+    fn local(&self, index: u32) -> Option<&Addr6> {
         self.host.local(index)
     }
 
@@ -338,5 +317,48 @@ impl Tables for Bed {
 
     fn take(&self, budget: Budget, now: Tick) -> bool {
         self.host.take(budget, now)
+    }
+}
+
+impl<A: Kept> Flows<A> for Bed {
+    fn with_scratch<R>(
+        &self,
+        given_back: bool,
+        work: impl FnOnce(&mut Scratch<A>) -> R,
+    ) -> Option<R> {
+        if self.no_scratch.get() { None } else { self.host.with_scratch(given_back, work) }
+    }
+
+    fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        self.host.flow(key)
+    }
+
+    fn half_open(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        self.host.half_open(key)
+    }
+
+    fn insert(&self, table: Table, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError> {
+        let ipv4 = (key as &dyn Any).downcast_ref::<FlowKey>();
+        let obstacle = self.obstacle.get().zip(ipv4);
+        match obstacle.and_then(|(obstacle, key)| obstacle(self, table, key)) {
+            Some(error) => Err(error),
+            None => self.host.insert(table, key, flow),
+        }
+    }
+
+    fn remove(&self, table: Table, key: &FlowKey<A>) -> bool {
+        self.host.remove(table, key)
+    }
+
+    fn swap_state(&self, entry: &FlowRef<'_, A>, from: u32, to: ConnState) -> bool {
+        self.host.swap_state(entry, from, to)
+    }
+
+    fn fragment(&self, key: &FragmentKey<A>) -> Option<&Fragmented<A>> {
+        self.host.fragment(key)
+    }
+
+    fn put_fragment(&self, key: &FragmentKey<A>, first: &Fragmented<A>) {
+        self.host.put_fragment(key, first);
     }
 }

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use lb_common::abi::{ConnState, FlowKey, Gauge, Tick, Timeouts};
-use lb_common::engine::Tables;
 use lb_common::engine::tables::Table;
+use lb_common::engine::{Flows, Tables};
 use lb_tests::packets::{self, End, Flags};
 use lb_tests::world::{self, VIP};
 use proptest::prelude::*;

@@ -138,3 +138,23 @@ fn a_refused_first_fragment_leads_nobody_anywhere() {
     assert_eq!(bed.send(&pieces[0]).verdict.slot(), DropReason::NoUsableReal.slot());
     assert_eq!(bed.send(&pieces[1]).verdict.slot(), PassReason::Fragment.slot());
 }
+
+// P-09: offsets and ports aside, a fragment is a packet with a length like any other.
+#[test]
+fn a_later_fragment_that_is_no_longer_than_its_header_is_no_packet() {
+    let bed = Bed::new(64);
+    let pieces = packets::fragments(&question(world::DNS), 7, &[48]);
+    assert!(bed.send(&pieces[0]).left());
+    for length in [0_u16, 1, 19, 20, 21] {
+        let mut short = pieces[1].clone();
+        short[16..18].copy_from_slice(&length.to_be_bytes());
+        packets::refresh_ip_checksum(&mut short);
+        let sent = bed.send(&short);
+        if length == 21 {
+            assert!(sent.left(), "{:?}", sent.verdict);
+        } else {
+            assert_eq!(sent.verdict.slot(), PassReason::BadIpv4.slot(), "{length} bytes");
+            assert_eq!(sent.bytes, short, "untouched");
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! From the first packet to an established flow, and how connections end.
 
 use lb_common::abi::{ConnState, DropReason, Gauge, PassReason};
-use lb_common::engine::Tables;
 use lb_common::engine::tables::{InsertError, Table};
+use lb_common::engine::{Flows, Tables};
 use lb_tests::packets::{self, Flags};
 use lb_tests::world::{self, REALS, VIP};
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use lb_common::abi::{ConnState, PassReason, Tick};
+use lb_common::abi::{ConnState, DropReason, PassReason, Tick};
 use lb_common::engine::tables::Table;
 use lb_tests::packets::{self, Flags, TakenError, icmp};
 use lb_tests::world::{self, LOCAL, VIP};
@@ -217,5 +217,20 @@ fn queries_and_errors_about_others_are_the_hosts() {
         let sent = bed.send(&frame);
         assert_eq!(sent.verdict.slot(), reason.slot(), "{:?}", sent.verdict);
         assert_eq!(sent.bytes, frame, "untouched");
+    }
+}
+
+// S-38: no host on a network has such an address, and nobody shall hear of us from it.
+#[test]
+fn errors_from_nowhere_end_here() {
+    for (bed, passage) in passages() {
+        let to = packets::take(&passage.left).from.0;
+        let quote = &packets::ip_packet(&passage.left)[..28];
+        for first in [0, 127, 224, 255] {
+            let error = packets::icmp(Ipv4Addr::new(first, 1, 2, 3), to, NEEDS_1400, quote);
+            let sent = bed.send(&error);
+            assert_eq!(sent.verdict.slot(), DropReason::MartianSource.slot(), "{first}/8");
+            assert_eq!(sent.bytes, error, "untouched");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use lb_common::abi::DropReason;
+use lb_common::abi::{DropReason, PassReason};
 use lb_common::engine::tables::Table;
 use lb_tests::packets::{self, Flags};
 use lb_tests::world::{self, VIP};
@@ -85,4 +85,20 @@ fn known_flows_are_not_looked_at_so_closely() {
     let mut mended = sent.bytes;
     packets::refresh_ip_checksum(&mut mended);
     assert_ne!(mended[24..26], wrong[..], "still wrong");
+}
+
+// P-79: what a bridge shows us is its receiver's to judge.
+#[test]
+fn another_machines_packets_are_not_dropped_however_broken() {
+    let end = (CLIENT, 40_000);
+    let mut martian =
+        packets::tcp((Ipv4Addr::LOCALHOST, 40_000), (VIP, world::NAT), Flags::SYN, b"");
+    let mut scan = packets::tcp(end, (VIP, world::NAT), Flags::default(), b"");
+    let mut stray = packets::tcp(end, (VIP, world::NAT), Flags::ACK, b"");
+    for frame in [&mut martian, &mut scan, &mut stray] {
+        frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 0x77]);
+        let sent = Bed::new(64).send(frame);
+        assert_eq!(sent.verdict.slot(), PassReason::NotOurMac.slot(), "{:?}", sent.verdict);
+        assert_eq!(sent.bytes, *frame, "untouched");
+    }
 }

@@ -11,6 +11,8 @@ mod handshake;
 mod hold;
 mod icmp;
 mod inspect;
+mod ipv6;
+mod options;
 mod packets;
 mod reasons;
 mod schedule;

@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use lb_common::abi::{PassReason, RealId};
+use lb_common::abi::{DropReason, PassReason, RealId};
+use lb_common::engine::Verdict;
 use lb_common::wire::Port;
 use lb_tests::packets::{self, End, Flags};
 use lb_tests::world::{self, LOCAL, REALS, VIP};
@@ -131,7 +132,6 @@ fn a_header_that_contradicts_the_frame_is_not_ours() {
         frame[14] = first;
         let right = match first {
             0x45 => continue,
-            0x46..=0x4f => PassReason::IpOptions,
             _ => PassReason::BadIpv4,
         };
         assert_eq!(bed.send(&frame).verdict.slot(), right.slot(), "{first:#04x}");
@@ -281,7 +281,7 @@ fn what_is_not_for_a_virtual_server_is_left_untouched() {
         ("another machine's", to([2, 0, 0, 0, 0, 0x77]), PassReason::NotOurMac),
         ("ARP", with_type(0x0806), PassReason::NotIpv4),
         ("LLDP", with_type(0x88cc), PassReason::NotIpv4),
-        ("IPv6", with_type(0x86dd), PassReason::NotIpv4),
+        ("IPv6 by its type alone", with_type(0x86dd), PassReason::BadIpv6),
         ("a VLAN tag", with_type(0x8100), PassReason::NotIpv4),
         ("two VLAN tags", with_type(0x88a8), PassReason::NotIpv4),
         ("STP: a length", with_type(0x0026), PassReason::NotIpv4),
@@ -296,6 +296,23 @@ fn what_is_not_for_a_virtual_server_is_left_untouched() {
         assert_eq!(sent.bytes, frame, "{what}");
         right.raise(reason.name());
     }
+    assert_eq!(Counts::of(&bed), right);
+}
+
+// P-32: whose header is broken may not even have sent it (RFC 1812, 4.3.2.7).
+#[test]
+fn nobody_is_told_of_a_packet_whose_header_is_broken() {
+    let bed = Bed::new(64);
+    let conn = bed.establish((CLIENT, 40_000), world::NAT);
+    let mut last_hop = packets::with_ttl(conn.up(Flags::ACK, b""), 1);
+    assert_eq!(bed.send(&last_hop).bytes.len(), 70, "answered");
+    last_hop[25] ^= 1;
+    let mut right = Counts::of(&bed);
+    let sent = bed.send(&last_hop);
+    assert_eq!(sent.verdict, Verdict::drop(DropReason::TtlExpired));
+    assert_eq!(sent.bytes, last_hop, "untouched");
+    right.raise("ttl_expired");
+    right.raise("icmp_suppressed");
     assert_eq!(Counts::of(&bed), right);
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use lb_common::abi::{DropReason, limits};
-use lb_common::wire::Addr4;
+use lb_common::wire::Addr6;
 use lb_tests::packets::Flags;
 use lb_tests::world::{self, LOCAL, World};
 
@@ -117,7 +117,7 @@ fn a_port_just_freed_is_not_the_next_one_taken() {
 #[test]
 fn all_addresses_of_a_group_are_used() {
     let mut world = World::new(256);
-    world.locals = (2..5).map(|n| Addr4::from(Ipv4Addr::new(192, 168, 1, n))).collect();
+    world.locals = (2..5).map(|n| Addr6::from(Ipv4Addr::new(192, 168, 1, n))).collect();
     world.ports.truncate(8);
     world.config.ports = 8;
     for (_, real) in &mut world.reals {

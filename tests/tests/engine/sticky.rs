@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use lb_common::abi::RealFlags;
-use lb_common::wire::Addr4;
+use lb_common::wire::Addr6;
 use lb_tests::packets::End;
 use lb_tests::world::{self, STICKY_TICKS};
 
@@ -54,7 +54,7 @@ fn clients_of_one_network_share_a_template() {
     assert!(reals(&bed, network).iter().all(|real| *real == first));
     assert_eq!(bed.host.templates(), 1);
     let mut bed = Bed::new(256);
-    bed.service_mut(world::STICKY).sticky_mask = Addr4([255; 4]);
+    bed.service_mut(world::STICKY).sticky_mask = Addr6::ALL;
     let both = reals(&bed, [(CLIENT, 1_000), (Ipv4Addr::new(10, 65, 0, 2), 1_000)]);
     assert_ne!(both[0], both[1], "each address for itself");
     assert_eq!(bed.host.templates(), 2);

@@ -3,6 +3,7 @@
 
 mod files;
 mod imports;
+mod named_tests;
 
 use anyhow::{Result, bail};
 
@@ -14,6 +15,7 @@ pub(crate) fn tidy() -> Result<()> {
     let mut broken = imports::broken(&rust);
     broken.extend(files::too_long(&rust));
     broken.extend(files::of_this_machine(&sources::tracked()?)?);
+    broken.extend(named_tests::missing(&rust)?);
     for page in [docs::check(), coverage::coverage(false, true)] {
         broken.extend(page.err().map(|error| format!("{error:#}")));
     }

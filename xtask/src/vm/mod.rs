@@ -42,6 +42,9 @@ pub(crate) struct Arguments {
     /// Load, attach, and pass connections through NAT and full-NAT; on the two most used kernels unless others are named.
     #[arg(long, conflicts_with = "command")]
     smoke: bool,
+    /// So many random sequences of packets through the kernel's IPVS and through xlb, compared frame by frame.
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["command", "smoke"])]
+    differential: Option<u64>,
     /// Without a command: only tests whose names contain this.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["command", "smoke"])]
     only: Option<String>,
@@ -73,6 +76,8 @@ pub(crate) fn vm(arguments: &Arguments) -> Result<ExitCode> {
     packages::ensure(&[packages::DEMO, packages::TESTS, packages::VM])?;
     let job = if arguments.smoke {
         suites::smoke()?
+    } else if let Some(sequences) = arguments.differential {
+        suites::differential(sequences, arguments.cpus)?
     } else if arguments.command.is_empty() {
         suites::all(arguments.only.as_deref())?
     } else {

@@ -1,5 +1,6 @@
 //! The tests that look at a kernel, built on the host and run in the guest.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -15,11 +16,21 @@ type Suite = (&'static str, &'static str, &'static str);
 const END_TO_END: Suite = ("lb-tests", "e2e", "tests");
 
 /// In the order in which they run: the shorter first.
-const SUITES: &[Suite] =
-    &[("lb-tests", "parity", "tests"), ("xlb", "dataplane", "lb-userspace"), END_TO_END];
+const SUITES: &[Suite] = &[
+    ("lb-tests", "parity", "tests"),
+    ("lb-tests", "golden", "tests"),
+    ("lb-tests", "differential", "tests"),
+    ("xlb", "dataplane", "lb-userspace"),
+    END_TO_END,
+];
 
-/// The data path loaded and attached, connections each way through NAT and full-NAT.
-const SMOKE: &[&str] = &["tcp::nat_two_arm", "tcp::fullnat_two_arm"];
+/// The data path loaded and attached, connections each way through NAT and full-NAT; at XDP, then at tc with offloads on.
+const SMOKE: &[&str] = &[
+    "tcp::nat_two_arm",
+    "tcp::fullnat_two_arm",
+    "offloads::nat_streams",
+    "offloads::fullnat_streams",
+];
 
 /// Not run under emulation. Programs are replaced under load there, and with two emulated processors kernels 6.12 and
 /// 7.3 die with `Oops: int3` in `bpf_dispatcher_xdp_func`, code that the kernel patches while it runs; most likely
@@ -68,6 +79,28 @@ pub(super) fn smoke() -> Result<Job> {
         script.push_str(&part(&program, &arguments));
     }
     script.push_str("exit $failed\n");
+    job(script)
+}
+
+/// Sequences of packets through IPVS and through xlb, shared out among processes: a director is looked after by one.
+pub(super) fn differential(sequences: u64, cpus: u8) -> Result<Job> {
+    say("building the differential test");
+    let program = "ipvs-differential";
+    run(cargo().args(["build", "--package", "lb-tests", "--bin", program]))?;
+    let path = root().join("target/debug").join(program);
+    let share = sequences.div_ceil(u64::from(cpus));
+    let mut script = String::from("modprobe -a ip_vs ip_vs_rr tun || exit 1\nfailed=0\n");
+    // One seed each, told by the caller or the clock.
+    script.push_str("seed=${XLB_DIFFERENTIAL_SEED:-$(date +%s)}\n");
+    for cpu in 0..cpus {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            script,
+            "{} {share} $((seed + {cpu})) & jobs=\"$jobs $!\"",
+            quoted_path(&path)
+        );
+    }
+    script.push_str("for job in $jobs; do wait $job || failed=1; done\nexit $failed\n");
     job(script)
 }
 

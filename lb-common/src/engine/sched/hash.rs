@@ -1,7 +1,7 @@
 //! sh and dh: a table of 256 entries that an address hashes into (`net/netfilter/ipvs/ip_vs_sh.c`, `ip_vs_dh.c`).
 
 use crate::abi::{RealId, Service, ServiceFlags};
-use crate::engine::{Seen, Tables};
+use crate::engine::{Family, Seen, Tables};
 
 /// The kernel's `hash_32(value, 8)` (include/linux/hash.h).
 #[inline(always)]
@@ -18,17 +18,21 @@ fn slot<T: Tables>(tables: &T, service: &Service, hash: u32) -> Option<RealId> {
 }
 
 #[inline(always)]
-pub(super) fn by_source<T: Tables>(tables: &T, service: &Service, seen: &Seen) -> Option<RealId> {
+pub(super) fn by_source<A: Family, T: Tables>(
+    tables: &T,
+    service: &Service,
+    seen: &Seen<A>,
+) -> Option<RealId> {
     let with_port = service.flags & ServiceFlags::HASH_PORT != 0;
     let port = if with_port { u32::from(seen.key.sport.get()) } else { 0 };
-    slot(tables, service, hash_8_bits(seen.key.src.get().wrapping_add(port)))
+    slot(tables, service, hash_8_bits(seen.key.src.folded().wrapping_add(port)))
 }
 
 #[inline(always)]
-pub(super) fn by_destination<T: Tables>(
+pub(super) fn by_destination<A: Family, T: Tables>(
     tables: &T,
     service: &Service,
-    seen: &Seen,
+    seen: &Seen<A>,
 ) -> Option<RealId> {
-    slot(tables, service, hash_8_bits(seen.key.dst.get()))
+    slot(tables, service, hash_8_bits(seen.key.dst.folded()))
 }

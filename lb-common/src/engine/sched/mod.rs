@@ -4,12 +4,12 @@ mod cycle;
 mod hash;
 pub mod least;
 
-use super::{Seen, Tables};
+use super::{Family, Seen, Tables};
 use crate::abi::{RealId, Scheduler, Service};
 
 /// The scheduler's choice; `None`: nobody may take new flows.
 #[inline(always)]
-pub fn pick<T: Tables>(tables: &T, service: &Service, seen: &Seen) -> Option<RealId> {
+pub fn pick<A: Family, T: Tables>(tables: &T, service: &Service, seen: &Seen<A>) -> Option<RealId> {
     if service.slots_len == 0 {
         return None;
     }

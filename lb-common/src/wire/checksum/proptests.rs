@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::wire::Addr4;
 
 /// The checksum of `bytes` by the book: big-endian words, an odd byte padded, carries added at the end.
 fn by_the_book(bytes: &[u8]) -> [u8; 2] {

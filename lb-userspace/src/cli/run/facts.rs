@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lb_common::wire::Addr4;
+use lb_common::wire::{Addr4, Addr6};
 
 use crate::control::{HopInfo, HostPorts};
 use crate::dataplane::preflight::InterfaceFacts;
@@ -19,11 +19,13 @@ pub(super) fn interface(node: &Node, link: &Link) -> InterfaceFacts {
         name: link.name.clone(),
         ifindex: link.ifindex,
         mtu: link.mtu,
-        address: node.primary_address(link.ifindex).map_or(Addr4::UNSPECIFIED, Addr4::from),
+        address: node.primary_ipv4(link.ifindex).map_or(Addr4::UNSPECIFIED, Addr4::from),
+        address6: node.primary_ipv6(link.ifindex).map_or(Addr6::UNSPECIFIED, Addr6::from),
         mac: link.mac.unwrap_or_default(),
         up: link.enabled,
         driver: host::driver_name(&link.name).unwrap_or_default(),
         lro: host::lro_enabled(&link.name).unwrap_or(false),
+        tx_checksum: host::tx_checksum_enabled(&link.name).unwrap_or(false),
         xdp_prog_id: link.xdp.map(|program| program.id),
         xdp_generic: link.xdp.is_some_and(|program| program.generic),
     }

@@ -5,7 +5,7 @@
 //! is known at the first: it may be a living host of which one address moved away.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use lb_common::wire::Mac;
 
@@ -20,24 +20,19 @@ pub(super) struct Move {
 /// The last known address of every neighbour, and moves that wait.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
-    known: HashMap<(u32, Ipv4Addr), Mac>,
+    known: HashMap<(u32, IpAddr), Mac>,
     waiting: Vec<Move>,
 }
 
 impl Neighbours {
     /// As the kernel has them now.
-    pub(super) fn of(now: Vec<(u32, Ipv4Addr, Mac)>) -> Self {
+    pub(super) fn of(now: Vec<(u32, IpAddr, Mac)>) -> Self {
         let known = now.into_iter().map(|(ifindex, address, mac)| ((ifindex, address), mac));
         Self { known: known.collect(), waiting: Vec::new() }
     }
 
     /// Takes note; `None`: it answers no longer. The moves that are due now.
-    pub(super) fn changed(
-        &mut self,
-        ifindex: u32,
-        address: Ipv4Addr,
-        mac: Option<Mac>,
-    ) -> Vec<Move> {
+    pub(super) fn changed(&mut self, ifindex: u32, address: IpAddr, mac: Option<Mac>) -> Vec<Move> {
         let before = match mac {
             Some(mac) => self.known.insert((ifindex, address), mac),
             None => self.known.remove(&(ifindex, address)),
@@ -63,7 +58,7 @@ impl Neighbours {
     }
 
     /// Whoever else is known at an address that something moved away from: to be asked whether they are still there.
-    pub(super) fn in_doubt(&self) -> Vec<(u32, Ipv4Addr)> {
+    pub(super) fn in_doubt(&self) -> Vec<(u32, IpAddr)> {
         let waits = |ifindex: u32, mac: Mac| {
             self.waiting.iter().any(|wait| wait.ifindex == ifindex && wait.from == mac)
         };
@@ -74,12 +69,14 @@ impl Neighbours {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
     const B: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
-    const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-    const FLOATING: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+    const FLOATING: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
     fn moved(from: Mac, to: Mac) -> Vec<Move> {
         vec![Move { ifindex: 7, from, to }]

@@ -1,7 +1,7 @@
 //! The one owner: feeds events to the control plane and carries out what it asks for.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use lb_common::abi::{RealId, ServiceKey};
@@ -100,11 +100,11 @@ impl Owner {
 
     /// A full-NAT source that this host does not have gets no answers: nobody tells the real servers where it is.
     fn foreign_locals(&self) -> Option<String> {
-        let own: HashSet<Ipv4Addr> =
+        let own: HashSet<IpAddr> =
             self.node.addresses().into_iter().map(|address| address.address).collect();
         let locals = self.state.mirror().locals.values().flatten();
         let foreign: Vec<String> = locals
-            .map(|local| Ipv4Addr::from(*local))
+            .map(|local| IpAddr::from(*local))
             .filter(|local| !own.contains(local))
             .map(|local| local.to_string())
             .collect();
@@ -288,7 +288,7 @@ impl Owner {
     }
 
     /// Something about the way to a destination changed; what holds now is what counts.
-    pub(super) fn hop_changed(&mut self, destination: Ipv4Addr) {
+    pub(super) fn hop_changed(&mut self, destination: IpAddr) {
         let hop = self.keeper.hop(destination).map(|resolved| {
             let link = self.node.link(resolved.ifindex);
             let driver =
@@ -318,7 +318,7 @@ impl Owner {
         }
     }
 
-    fn neighbour_changed(&mut self, ifindex: u32, address: Ipv4Addr, mac: Option<Mac>) {
+    fn neighbour_changed(&mut self, ifindex: u32, address: IpAddr, mac: Option<Mac>) {
         let before = self.neighbours.in_doubt();
         for Move { ifindex, from, to } in self.neighbours.changed(ifindex, address, mac) {
             self.feed(Event::MacMoved { ifindex, from, to });
@@ -459,17 +459,13 @@ fn by_real(
 }
 
 /// The addresses of all real servers that packets can be sent to.
-fn destinations(model: &model::Config) -> Vec<Ipv4Addr> {
+fn destinations(model: &model::Config) -> Vec<IpAddr> {
     let services = model.virtual_servers.iter();
     let served = services.filter(|server| matches!(server.service, ServiceMatch::Address { .. }));
     served
         .flat_map(|server| {
             let reals = server.real_servers.iter().map(|real| real.ip);
             reals.chain(server.sorry_server.as_ref().map(|sorry| sorry.ip))
-        })
-        .filter_map(|ip| match ip {
-            std::net::IpAddr::V4(ip) => Some(ip),
-            std::net::IpAddr::V6(_) => None,
         })
         .collect()
 }

@@ -1,10 +1,10 @@
 //! What `xlb stats` and `xlb list` show: the control plane's view with the tables' numbers.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use lb_common::abi::{Method, Notice, RealCounters, RealId};
-use lb_common::wire::Addr4;
+use lb_common::wire::Addr6;
 
 use super::owner::Owner;
 use crate::config::model::Granularity;
@@ -80,7 +80,7 @@ fn service_report(
         reals.push(real_report(real, counters, load));
     }
     Ok(ServiceReport {
-        address: Some(address(service.key.addr)),
+        address: Some(service.key.addr.into()),
         port: Some(service.key.port.get()),
         protocol: Protocol::from_number(service.key.proto),
         fwmark: None,
@@ -154,7 +154,7 @@ fn listed_service(owner: &Owner, service: &ServiceView) -> Result<ListedService,
     }
     let persistence = service.persistence.as_ref();
     Ok(ListedService {
-        address: Some(address(service.key.addr)),
+        address: Some(service.key.addr.into()),
         port: Some(service.key.port.get()),
         protocol: Protocol::from_number(service.key.proto),
         fwmark: None,
@@ -182,7 +182,7 @@ fn in_pool(owner: &Owner, real: &RealView) -> bool {
 /// Each full-NAT source address: what uses it, and how many connections could.
 fn snat(owner: &Owner) -> Vec<SnatReport> {
     let mirror = owner.state.mirror();
-    let mut all: BTreeMap<Addr4, (u64, u64)> = BTreeMap::new();
+    let mut all: BTreeMap<Addr6, (u64, u64)> = BTreeMap::new();
     for (start, addresses) in &mirror.locals {
         let users = mirror.reals.values().filter(|real| {
             real.method == Method::FullNat as u8 && real.locals_at == *start && real.locals_len > 0
@@ -195,10 +195,6 @@ fn snat(owner: &Owner) -> Vec<SnatReport> {
         }
     }
     all.into_iter()
-        .map(|(local, (used, capacity))| SnatReport { address: address(local), used, capacity })
+        .map(|(local, (used, capacity))| SnatReport { address: local.into(), used, capacity })
         .collect()
-}
-
-fn address(addr: Addr4) -> IpAddr {
-    Ipv4Addr::from(addr).into()
 }

@@ -1,11 +1,11 @@
 //! Connections for `xlb conns`, read on a thread of their own so that a slow reader holds up nobody else.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 use lb_common::abi::{ConnState, FlowFlags, RealId};
 use lb_common::engine::expire::listed;
-use lb_common::wire::{Addr4, Port};
+use lb_common::wire::{Addr6, Port};
 use tokio::sync::mpsc;
 
 use crate::dataplane::read::{ConnRow as Conn, Reader, TemplateRow};
@@ -52,8 +52,8 @@ impl Batch {
     }
 }
 
-fn at(address: Addr4, port: Port) -> SocketAddr {
-    SocketAddr::new(Ipv4Addr::from(address).into(), port.get())
+fn at(address: Addr6, port: Port) -> SocketAddr {
+    SocketAddr::new(address.into(), port.get())
 }
 
 /// `None` for an entry that is being removed.

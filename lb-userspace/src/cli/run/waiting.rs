@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use lb_common::abi::{HopId, HopState, RealId};
-use lb_common::wire::Addr4;
+use lb_common::wire::Addr6;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -141,7 +141,7 @@ impl Owner {
     }
 
     /// The interface by which a real server's address is reached; the one that was waited for if it is of that address.
-    fn interface_towards(&self, to: Addr4, awaited: HopId) -> Option<u32> {
+    fn interface_towards(&self, to: Addr6, awaited: HopId) -> Option<u32> {
         let mirror = self.state.mirror();
         let open = |id: &RealId| {
             let hop = mirror.hops.get(id)?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use lb_common::abi::{
@@ -10,10 +10,10 @@ use lb_common::abi::{
     RealFlags, RealId, Scheduler, Service, ServiceKey, Sticky,
 };
 use lb_common::engine::tables::Table;
-use lb_common::engine::{Action, expire, parse};
+use lb_common::engine::{Action, Family, expire};
 use lb_common::host::Frame;
 use lb_common::wire::eth::Ethernet;
-use lb_common::wire::{Addr4, Mac, Port};
+use lb_common::wire::{Addr4, Addr6, Mac, Port};
 use serde::Serialize;
 
 use super::packet::{Packet, number};
@@ -95,7 +95,7 @@ pub(super) struct Facts<'a> {
 /// What the instance's tables say beside the looks.
 struct Around {
     /// The flow the packet is of, where one was known, and how long it lives.
-    known: Option<(Table, Flow, Duration)>,
+    known: Option<(Table, Flow<Addr6>, Duration)>,
     /// The real server it goes to or comes from.
     real: Option<(RealId, Real)>,
     /// All of that service.
@@ -225,12 +225,18 @@ fn arrival(facts: &Facts<'_>) -> String {
 }
 
 /// The tuple that the packet arrives with, if the program reads it.
-fn arriving(facts: &Facts<'_>) -> Option<FlowKey> {
-    parse::headers(&Frame::new(facts.frame.to_vec())).ok().map(|seen| seen.key)
+fn arriving(facts: &Facts<'_>) -> Option<FlowKey<Addr6>> {
+    tuple(&Frame::new(facts.frame.to_vec()))
+}
+
+/// The tuple of a frame of either family.
+fn tuple(frame: &Frame) -> Option<FlowKey<Addr6>> {
+    let ipv4 = Addr4::headers(frame).map(|seen| seen.key.widened());
+    ipv4.or_else(|_| Addr6::headers(frame).map(|seen| seen.key)).ok()
 }
 
 /// The entry that was found for the tuple.
-fn found_flow(facts: &Facts<'_>) -> Option<(Table, Flow)> {
+fn found_flow(facts: &Facts<'_>) -> Option<(Table, Flow<Addr6>)> {
     let tuple = arriving(facts)?;
     facts.rehearsed.looks.iter().find_map(|look| match look {
         Look::Flow { table, key, found: Some(flow) } if *key == tuple => Some((*table, *flow)),
@@ -239,7 +245,7 @@ fn found_flow(facts: &Facts<'_>) -> Option<(Table, Flow)> {
 }
 
 /// The request entry that was made for the tuple; promotion makes none, it moves one.
-fn made(facts: &Facts<'_>) -> Option<Flow> {
+fn made(facts: &Facts<'_>) -> Option<Flow<Addr6>> {
     let tuple = arriving(facts)?;
     facts.rehearsed.looks.iter().rev().find_map(|look| match look {
         Look::Inserted { table: Table::HalfOpen, key, flow } if *key == tuple => Some(*flow),
@@ -347,7 +353,7 @@ fn template_step(
     }) else {
         return false;
     };
-    let client = Ipv4Addr::from(key.client);
+    let client = key.client;
     let Some(Sticky { real, .. }) = found else {
         steps.push(format!("persistence: no template for client {client}"));
         return false;
@@ -474,7 +480,7 @@ fn hop_words(facts: &Facts<'_>, hop: &NextHop) -> String {
 
 fn rewrite(facts: &Facts<'_>) -> Option<Rewrite> {
     let after = Frame::new(facts.rehearsed.frame.clone());
-    let (from, to) = (arriving(facts)?, parse::headers(&after).ok()?.key);
+    let (from, to) = (arriving(facts)?, tuple(&after)?);
     let eth: &Ethernet = lb_common::engine::PacketBytes::at(&after, 0)?;
     let mac = |mac: Mac| mac.to_string();
     Some(Rewrite {
@@ -532,8 +538,8 @@ fn port_of(facts: &Facts<'_>, real: &Real) -> Port {
     }
 }
 
-fn at(address: Addr4, port: Port) -> SocketAddr {
-    SocketAddr::new(Ipv4Addr::from(address).into(), port.get())
+fn at(address: Addr6, port: Port) -> SocketAddr {
+    SocketAddr::new(address.into(), port.get())
 }
 
 fn name(facts: &Facts<'_>, ifindex: u32) -> String {

@@ -1,7 +1,7 @@
 //! Which virtual servers and real servers this version serves, and what it has to say about the rest.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use lb_common::abi::ServiceKey;
 
@@ -27,7 +27,7 @@ pub struct Accepted<'a> {
 pub struct AcceptedReal<'a> {
     pub key: RealKey,
     pub ident: RealIdent,
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     pub kind: Kind,
     pub weight: u32,
     /// `inhibit_on_failure`.
@@ -36,6 +36,10 @@ pub struct AcceptedReal<'a> {
     /// Those that this version runs; a real server with none but others counts as up.
     pub checkers: Vec<&'a Checker>,
 }
+
+/// IPVS too translates within a family; tunnels may mix them.
+const OTHER_FAMILY: &str =
+    "not served: it is of another address family than its virtual server, and NAT stays within one";
 
 /// What of `model` this version serves; the rest is told in `skipped`.
 pub fn accepted<'a>(model: &'a model::Config, skipped: &mut Vec<Skipped>) -> Vec<Accepted<'a>> {
@@ -70,7 +74,6 @@ fn unserved(server: &VirtualServer) -> &'static str {
     match (&server.service, server.protocol) {
         (ServiceMatch::Fwmark { .. }, _) => "this version has no services by mark",
         (ServiceMatch::Group { .. }, _) => "this version has no virtual server groups",
-        (ServiceMatch::Address { ip: IpAddr::V6(_), .. }, _) => "this version forwards IPv4 only",
         (_, Some(Protocol::Sctp)) => "this version has no SCTP",
         _ => "it has no protocol",
     }
@@ -87,8 +90,8 @@ fn accepted_reals<'a>(
     for real in &server.real_servers {
         let ident = RealIdent { ip: real.ip, port: real.port };
         let what = format!("real server {ident} of {service}");
-        let (IpAddr::V4(addr), Some(real_key)) = (real.ip, ident.key(key)) else {
-            skip(what, "not served: this version forwards IPv4 only");
+        let Some(real_key) = ident.key(key) else {
+            skip(what, OTHER_FAMILY);
             continue;
         };
         match real.kind {
@@ -110,7 +113,7 @@ fn accepted_reals<'a>(
         list.push(AcceptedReal {
             key: real_key,
             ident,
-            addr,
+            addr: real.ip,
             kind: real.kind,
             weight: real.weight,
             inhibit: real.inhibit_on_failure,
@@ -131,8 +134,8 @@ fn sorry<'a>(
     let sorry = server.sorry_server.as_ref()?;
     let ident = RealIdent { ip: sorry.ip, port: sorry.port };
     let what = format!("sorry_server {ident} of {service}");
-    let (IpAddr::V4(addr), Some(key)) = (sorry.ip, ident.key(key)) else {
-        skip(what, "not served: this version forwards IPv4 only");
+    let Some(key) = ident.key(key) else {
+        skip(what, OTHER_FAMILY);
         return None;
     };
     if let kind @ (Kind::Dr | Kind::Tun) = sorry.kind {
@@ -143,7 +146,7 @@ fn sorry<'a>(
     Some(AcceptedReal {
         key,
         ident,
-        addr,
+        addr: sorry.ip,
         kind,
         weight: 1,
         inhibit,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use lb_common::abi::{HopState, Method, NextHop, Real, RealFlags, RealId, ServiceId, limits};
-use lb_common::wire::Addr4;
+use lb_common::wire::Addr6;
 
 use super::accepted::{Accepted, AcceptedReal};
 use super::{DesiredReal, Inputs};
@@ -106,9 +106,9 @@ fn locals(
     service: &Accepted<'_>,
     accepted: &AcceptedReal<'_>,
     id: RealId,
-) -> Result<Vec<Addr4>, ControlError> {
+) -> Result<Vec<Addr6>, ControlError> {
     if let Some(ranges) = &service.server.local_addresses {
-        let list = expand(ranges)?;
+        let list = expand(ranges, accepted.addr.is_ipv6())?;
         if list.is_empty() {
             return Err(ControlError::NoLocalAddress {
                 service: service.ident.to_string(),
@@ -122,7 +122,7 @@ fn locals(
         _ => None,
     };
     Ok(match source {
-        Some(source) => vec![Addr4::from(source)],
+        Some(source) => vec![Addr6::from(source)],
         // Not reported (yet, or any more): as it was.
         None => inputs
             .mirror
@@ -133,20 +133,21 @@ fn locals(
     })
 }
 
-/// Every IPv4 address of the ranges, once.
-fn expand(ranges: &[AddressRange]) -> Result<Vec<Addr4>, ControlError> {
-    let ends = |range: &AddressRange| match (range.first, range.last) {
-        (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => {
-            Some((first.to_bits(), last.to_bits()))
-        }
-        _ => None,
+/// Every address of the ranges that is of the family, once.
+fn expand(ranges: &[AddressRange], ipv6: bool) -> Result<Vec<Addr6>, ControlError> {
+    let number = |address: IpAddr| u128::from_be_bytes(Addr6::from(address).octets());
+    let ends = |range: &AddressRange| {
+        let ours = range.first.is_ipv6() == ipv6 && range.last.is_ipv6() == ipv6;
+        (ours && range.first <= range.last).then(|| (number(range.first), number(range.last)))
     };
-    let ranges: Vec<(u32, u32)> = ranges.iter().filter_map(ends).collect();
-    let wanted: u64 = ranges.iter().map(|(first, last)| u64::from(last - first) + 1).sum();
-    if wanted > u64::from(super::LOCALS_MAX) {
+    let ranges: Vec<(u128, u128)> = ranges.iter().filter_map(ends).collect();
+    let sizes = ranges.iter().map(|(first, last)| (last - first).saturating_add(1));
+    let wanted = sizes.fold(0, u128::saturating_add);
+    if wanted > u128::from(super::LOCALS_MAX) {
+        let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
         return Err(ControlError::TooManyLocals { wanted, limit: super::LOCALS_MAX });
     }
     let mut seen = std::collections::HashSet::new();
     let numbers = ranges.iter().flat_map(|(first, last)| *first..=*last);
-    Ok(numbers.filter(|n| seen.insert(*n)).map(|n| Addr4(n.to_be_bytes())).collect())
+    Ok(numbers.filter(|n| seen.insert(*n)).map(|n| Addr6::new(n.to_be_bytes())).collect())
 }

@@ -1,7 +1,7 @@
 //! How a virtual server lies in the tables.
 
 use lb_common::abi::{Scheduler, ServiceFlags, limits};
-use lb_common::wire::Addr4;
+use lb_common::wire::Addr6;
 
 use super::accepted::Accepted;
 use super::{DesiredReal, DesiredService, Inputs, layout, real, sorry, ticks};
@@ -75,11 +75,20 @@ fn candidates(built: &[real::Built]) -> Vec<(lb_common::abi::RealId, u32)> {
     }
 }
 
-fn stickiness(inputs: &Inputs<'_>, server: &VirtualServer) -> (u32, Addr4) {
-    let Some(persistence) = &server.persistence else { return (0, Addr4::UNSPECIFIED) };
+fn stickiness(inputs: &Inputs<'_>, server: &VirtualServer) -> (u32, Addr6) {
+    let Some(persistence) = &server.persistence else { return (0, Addr6::UNSPECIFIED) };
     let mask = match persistence.granularity {
-        Granularity::Mask4(mask) => Addr4::from(mask),
-        Granularity::Prefix6(_) => Addr4([0xff; 4]),
+        // Of a mapped address the first bits are those of every other.
+        Granularity::Mask4(mask) => {
+            let [a, b, c, d] = mask.octets();
+            Addr6::new(std::array::from_fn(|at| {
+                [a, b, c, d].get(at.wrapping_sub(12)).map_or(0xff, |byte| *byte)
+            }))
+        }
+        Granularity::Prefix6(bits) => {
+            let ones = u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0);
+            Addr6::new(ones.to_be_bytes())
+        }
     };
     (ticks(persistence.timeout, inputs.host).max(1), mask)
 }

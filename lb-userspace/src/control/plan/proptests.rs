@@ -94,7 +94,7 @@ fn perform(world: &mut World, act: Act, latest: &mut Config) {
         }
         Act::Check { port, n, up } => check(port, n, if up { Status::Up } else { Status::Down }),
         Act::Hop { n, resolved: known } => {
-            Event::Hop { destination: real_ip(n), hop: known.then(|| resolved(n)) }
+            Event::Hop { destination: real_ip(n).into(), hop: known.then(|| resolved(n)) }
         }
         Act::Bound(bound) => Event::HostPorts(HostPorts { bound, ..HostPorts::default() }),
         Act::Reap => Event::RealsEmpty(world.state.tombstones().collect()),

@@ -60,7 +60,7 @@ fn removed_real_server_becomes_a_tombstone_and_comes_back_with_its_id() {
     assert_eq!(world.fake.reals[id.0 as usize].flags, RealFlags::USED | RealFlags::UP);
     // Its neighbour is asked for anew; the address is known as soon as it is reported.
     world.event(Event::Hop {
-        destination: crate::control::testing::real_ip(1),
+        destination: crate::control::testing::real_ip(1).into(),
         hop: Some(crate::control::testing::resolved(1)),
     });
     assert_eq!(world.fake.hops[id.0 as usize], hop);

@@ -166,18 +166,18 @@ fn unresolved_real_server_waits_while_another_can_be_reached() {
     let mut world = World::new();
     world.configure(three()).unwrap();
     assert_eq!(world.table(80), [3, 2, 1], "nobody is resolved: all are tried");
-    world.event(Event::Hop { destination: real_ip(1), hop: Some(resolved(1)) });
+    world.event(Event::Hop { destination: real_ip(1).into(), hop: Some(resolved(1)) });
     assert_eq!(world.table(80), [1]);
-    world.event(Event::Hop { destination: real_ip(2), hop: None });
+    world.event(Event::Hop { destination: real_ip(2).into(), hop: None });
     assert_eq!(world.table(80), [1]);
-    world.event(Event::Hop { destination: real_ip(2), hop: Some(resolved(2)) });
+    world.event(Event::Hop { destination: real_ip(2).into(), hop: Some(resolved(2)) });
     assert_eq!(world.table(80), [2, 1]);
 }
 
 #[test] // K-36
 fn lost_neighbour_is_not_sent_to_but_its_checks_decide() {
     let mut world = World::serving(three());
-    world.event(Event::Hop { destination: real_ip(2), hop: None });
+    world.event(Event::Hop { destination: real_ip(2).into(), hop: None });
     assert_eq!(world.table(80), [3, 2, 1]);
     let id = world.id(80, 2);
     assert_eq!(world.fake.hops[id.0 as usize], NextHop::default());
@@ -187,7 +187,7 @@ fn lost_neighbour_is_not_sent_to_but_its_checks_decide() {
 fn new_link_layer_address_of_a_real_server_is_one_write() {
     let mut world = World::serving(three());
     let writes = world.fake.log.len();
-    world.event(Event::Hop { destination: real_ip(2), hop: Some(resolved(99)) });
+    world.event(Event::Hop { destination: real_ip(2).into(), hop: Some(resolved(99)) });
     let hop = resolved(99).next_hop();
     assert_eq!(world.fake.log[writes..], [MapOp::PutHop { id: world.id(80, 2).hop(), hop }]);
 }

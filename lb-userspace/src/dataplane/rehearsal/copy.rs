@@ -11,20 +11,24 @@ use lb_common::abi::{Notice, map, program};
 use lb_common::engine::Action;
 
 use super::watch::Original;
+use crate::dataplane::attach::AttachedMode;
 use crate::dataplane::error::LoadError;
 use crate::dataplane::pins::{self, Pins};
 use crate::dataplane::shape::{self, AsideFolder};
 use crate::dataplane::table::{PerCpu, TableError};
-use crate::dataplane::{held, sys};
+use crate::dataplane::{held, load, sys, test_run};
 
 /// Entries of the maps whose elements are found by key: room for the few that one packet looks at. The LRU wants some for
 /// each CPU. Those that are indexed keep their size, but for the counters, which decide nothing.
-const SIZES: [(&str, u32); 8] = [
+const SIZES: [(&str, u32); 11] = [
     (map::FLOWS4, 256),
+    (map::FLOWS6, 256),
     (map::HALF_OPEN4, 16_384),
-    (map::SERVICES4, 16),
-    (map::STICKY4, 16),
+    (map::HALF_OPEN6, 16_384),
+    (map::SERVICES, 16),
+    (map::STICKY, 16),
     (map::FRAGMENTS4, 16_384),
+    (map::FRAGMENTS6, 16_384),
     (map::LAST_HOPS, 16),
     (map::COUNT_REAL, 1),
     (map::COUNT_RETIRED, 1),
@@ -34,6 +38,8 @@ pub(super) struct Copy {
     /// Owns the maps and the program.
     _ebpf: Ebpf,
     program: OwnedFd,
+    /// The one that the instance runs, where that is another.
+    twin: Option<OwnedFd>,
     maps: HashMap<String, OwnedFd>,
     reasons: PerCpu<u64>,
     /// Without somebody at its other end nothing can be handed over.
@@ -51,7 +57,7 @@ impl Copy {
     pub(super) fn make(
         object: &[u8],
         pins: &Pins,
-        shift: u32,
+        (shift, mode): (u32, AttachedMode),
         takes_held: bool,
     ) -> Result<Self, LoadError> {
         let folder = AsideFolder::make(pins, &format!("why-{}", std::process::id()))?;
@@ -62,14 +68,13 @@ impl Copy {
         }
         loader.override_global(program::TICK_SHIFT, &shift, true);
         let mut ebpf = loader.load(object).map_err(shape::object_error)?;
-        let fd = shape::load_program(&mut ebpf, program::XDP)?
-            .fd()
-            .and_then(|fd| Ok(fd.try_clone()?))
-            .map_err(|cause| LoadError::Program { name: program::XDP, cause: Box::new(cause) })?;
-        let program = fd
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(LoadError::file("open", folder.path().join("xdp")))?;
+        // XDP's, whatever the mode: what it is asked is decided by the engine that all programs have.
+        load::go_on_with_ipv6(&mut ebpf, AttachedMode::Xdp)?;
+        let program = shape::load_program(&mut ebpf, program::XDP)?;
+        let twin = match mode.program() {
+            program::XDP => None,
+            other => Some(shape::load_program(&mut ebpf, other)?),
+        };
         let mut maps = HashMap::new();
         for path in pins::entries(folder.path()).map_err(LoadError::file("list", folder.path()))? {
             let fd = sys::open_pin(&path).map_err(LoadError::file("open", &path))?;
@@ -79,7 +84,7 @@ impl Copy {
         // Without buffers the copy would say "no neighbour" where the instance holds; the difference would be told.
         let held =
             if takes_held { held::open_arrays(&mut ebpf).unwrap_or_default() } else { Vec::new() };
-        Ok(Self { _ebpf: ebpf, program, maps, reasons, _held: held })
+        Ok(Self { _ebpf: ebpf, program, twin, maps, reasons, _held: held })
     }
 
     /// Writes the elements that the packet will look at.
@@ -100,12 +105,12 @@ impl Copy {
 
     pub(super) fn run(&self, frame: &[u8], ifindex: u32) -> Result<Run, LoadError> {
         let failed = |cause| TableError { map: program::XDP, action: "run", cause };
-        let run = sys::run_frame(self.program.as_fd(), &[], frame, ifindex).map_err(failed)?;
-        let action = match run.returned {
-            held::XDP_PASS => Action::Pass,
-            held::XDP_TX => Action::Bounce,
-            held::XDP_REDIRECT => Action::Redirect,
-            _ => Action::Drop,
+        let run = test_run::run_frame(self.program.as_fd(), &[], frame, ifindex).map_err(failed)?;
+        let action = match held::Fate::of_xdp(run.returned) {
+            held::Fate::Passed => Action::Pass,
+            held::Fate::Back => Action::Bounce,
+            held::Fate::Leaves => Action::Redirect,
+            held::Fate::Ended => Action::Drop,
         };
         Ok(Run { action, slot: self.reason()?, frame: run.frame })
     }
@@ -123,7 +128,8 @@ impl Copy {
     }
 
     pub(super) fn tag(&self) -> Result<[u8; 8], TableError> {
-        sys::program_info(self.program.as_fd()).map(|info| info.tag).map_err(|cause| TableError {
+        let program = self.twin.as_ref().unwrap_or(&self.program);
+        sys::program_info(program.as_fd()).map(|info| info.tag).map_err(|cause| TableError {
             map: program::XDP,
             action: "ask about",
             cause,

@@ -17,8 +17,11 @@ use lb_common::abi::{
 use lb_common::engine::tables::Table;
 use lb_common::engine::{self, Action};
 use lb_common::host::Frame;
+use lb_common::wire::{Addr4, Addr6};
 
+use super::attach::AttachedMode;
 use super::error::LoadError;
+use super::maps::Maps;
 use super::pins::Pins;
 use super::read::Reader;
 use super::table::TableError;
@@ -31,8 +34,8 @@ use watch::Watched;
 pub enum Look {
     Flow {
         table: Table,
-        key: FlowKey,
-        found: Option<Flow>,
+        key: FlowKey<Addr6>,
+        found: Option<Flow<Addr6>>,
     },
     Service {
         key: ServiceKey,
@@ -71,12 +74,12 @@ pub enum Look {
     },
     Inserted {
         table: Table,
-        key: FlowKey,
-        flow: Flow,
+        key: FlowKey<Addr6>,
+        flow: Flow<Addr6>,
     },
     Ended {
         table: Table,
-        key: FlowKey,
+        key: FlowKey<Addr6>,
     },
 }
 
@@ -100,6 +103,8 @@ pub struct Rehearsed {
 
 /// An instance whose tables are read.
 pub struct Stage {
+    /// Where its program runs.
+    mode: AttachedMode,
     pins: Pins,
     reader: Reader,
 }
@@ -108,16 +113,21 @@ impl Stage {
     /// Opens the pins of an instance; `None`: there are none.
     pub fn open(pin_dir: &Path) -> Result<Option<Self>, LoadError> {
         let pins = Pins::new(pin_dir);
-        match shape::open_if_there(&pins.progs().join("xdp")) {
-            Ok(None) => return Ok(None),
-            Ok(Some(_)) => {}
-            Err(error) => {
-                // A missing capability is named before the file that it would open.
-                preflight::host(pin_dir)?;
-                return Err(error);
+        let there = |mode: AttachedMode| shape::open_if_there(&pins.progs().join(mode.pin()));
+        for mode in [AttachedMode::Xdp, AttachedMode::Tc] {
+            match there(mode) {
+                Ok(None) => {}
+                Ok(Some(_)) => {
+                    return Ok(Some(Self { reader: Reader::open(pin_dir)?, pins, mode }));
+                }
+                Err(error) => {
+                    // A missing capability is named before the file that it would open.
+                    preflight::host(pin_dir)?;
+                    return Err(error);
+                }
             }
         }
-        Ok(Some(Self { reader: Reader::open(pin_dir)?, pins }))
+        Ok(None)
     }
 
     /// The instance's tables.
@@ -136,9 +146,13 @@ impl Stage {
         let watched = Watched::open(&self.pins, &self.reader)?;
         let mut packet =
             Frame { bytes: frame.to_vec(), ifindex, may_wait: held, ..Frame::default() };
-        let verdict = engine::walk(&mut packet, &watched);
+        let verdict = if engine::is_ipv6(&packet) {
+            engine::walk::<Addr6, _, _>(&mut packet, &watched)
+        } else {
+            engine::walk::<Addr4, _, _>(&mut packet, &watched)
+        };
         let (looks, originals) = watched.finish()?;
-        let copy = Copy::make(object, &self.pins, self.reader.clock().shift(), held)?;
+        let copy = Copy::make(object, &self.pins, (self.reader.clock().shift(), self.mode), held)?;
         copy.fill(&originals)?;
         let run = copy.run(frame, ifindex)?;
         let agreed = (run.action, run.slot) == (verdict.action(), verdict.slot())
@@ -157,7 +171,7 @@ impl Stage {
     /// What the kernel knows the pinned program by: a hash of its instructions.
     fn running_tag(&self) -> Result<[u8; 8], LoadError> {
         use std::os::fd::AsFd;
-        let path = self.pins.progs().join("xdp");
+        let path = self.pins.progs().join(self.mode.pin());
         sys::open_pin(&path)
             .and_then(|fd| sys::program_info(fd.as_fd()))
             .map(|info| info.tag)
@@ -190,9 +204,9 @@ impl Reader {
     }
 
     /// How long a flow lives without another packet.
-    pub fn remaining(&self, flow: &Flow) -> Result<std::time::Duration, TableError> {
+    pub fn remaining(&self, flow: &Flow<Addr6>) -> Result<std::time::Duration, TableError> {
         let (config, now) = (self.config()?, self.now()?);
-        let twin = self.maps().flows.get(&flow.rewrite.twin())?;
+        let twin = self.flow(&flow.rewrite.twin())?;
         let ticks = super::read::ticks_left(&config, flow, twin.as_ref(), now);
         Ok(super::clock::span(ticks, &config))
     }
@@ -203,8 +217,21 @@ impl Reader {
     }
 
     /// Whether a tuple is of a flow.
-    pub fn knows(&self, key: &FlowKey) -> Result<bool, TableError> {
-        Ok(self.maps().flows.get(key)?.is_some() || self.maps().half_open.get(key)?.is_some())
+    pub fn knows(&self, key: &FlowKey<Addr6>) -> Result<bool, TableError> {
+        let Maps { ipv4, ipv6, .. } = self.maps();
+        Ok(match key.narrowed() {
+            Some(key) => ipv4.flows.get(&key)?.is_some() || ipv4.half_open.get(&key)?.is_some(),
+            None => ipv6.flows.get(key)?.is_some() || ipv6.half_open.get(key)?.is_some(),
+        })
+    }
+
+    /// The entry of a tuple in its flow table.
+    fn flow(&self, key: &FlowKey<Addr6>) -> Result<Option<Flow<Addr6>>, TableError> {
+        let Maps { ipv4, ipv6, .. } = self.maps();
+        match key.narrowed() {
+            Some(key) => Ok(ipv4.flows.get(&key)?.map(|flow| flow.widened())),
+            None => ipv6.flows.get(key),
+        }
     }
 
     /// The interfaces that the program serves.

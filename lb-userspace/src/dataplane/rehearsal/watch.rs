@@ -12,11 +12,11 @@ use lb_common::abi::{
     StickyKey, Tick, map,
 };
 use lb_common::engine::tables::{InsertError, LoadChange, Table as Which};
-use lb_common::engine::{Scratch, Tables, sched};
-use lb_common::wire::Addr4;
+use lb_common::engine::{self, Flows, Scratch, Tables, sched};
+use lb_common::wire::Addr6;
 
 use super::Look;
-use crate::dataplane::maps::Maps;
+use crate::dataplane::maps::{Family, Maps};
 use crate::dataplane::pins::Pins;
 use crate::dataplane::read::Reader;
 use crate::dataplane::table::{Table, TableError};
@@ -47,11 +47,7 @@ impl Arena {
 }
 
 /// Table and key of a flow's entry.
-type Place = (bool, [u8; size_of::<FlowKey>()]);
-
-fn place(which: Which, key: &FlowKey) -> Place {
-    (which == Which::Flows, bytemuck::cast(*key))
-}
+type Place = (&'static str, Vec<u8>);
 
 pub(super) struct Watched {
     maps: Maps,
@@ -60,7 +56,7 @@ pub(super) struct Watched {
     now: Tick,
     elements: RefCell<BTreeMap<(&'static str, Vec<u8>), Element>>,
     /// Entries of the flow tables, `None` where there is none: they are changed in place.
-    flows: RefCell<BTreeMap<Place, Option<*mut Flow>>>,
+    flows: RefCell<BTreeMap<Place, Option<*mut ()>>>,
     looks: RefCell<Vec<Look>>,
     failed: Cell<Option<TableError>>,
     arena: Arena,
@@ -141,39 +137,93 @@ impl Watched {
         value.map(|value| unsafe { &*self.arena.keep(value) })
     }
 
-    fn entry(&self, which: Which, key: &FlowKey) -> Option<*mut Flow> {
-        let place = place(which, key);
+    fn entry<A: Family>(&self, which: Which, key: &FlowKey<A>) -> Option<*mut Flow<A>> {
+        let (name, table) = table_of(&self.maps, which);
+        let place = (name, bytemuck::bytes_of(key).to_vec());
         if let Some(known) = self.flows.borrow().get(&place) {
-            return *known;
+            return known.map(<*mut ()>::cast);
         }
-        let (name, table) = match which {
-            Which::Flows => (map::FLOWS4, &self.maps.flows),
-            Which::HalfOpen => (map::HALF_OPEN4, &self.maps.half_open),
-        };
         let found = self.read(name, table, key).map(|flow| self.arena.keep(flow));
-        self.flows.borrow_mut().insert(place, found);
+        self.flows.borrow_mut().insert(place, found.map(<*mut Flow<A>>::cast));
         found
     }
 
-    fn find(&self, which: Which, key: &FlowKey) -> Option<FlowRef<'_>> {
+    fn set_entry<A: Family>(&self, which: Which, key: &FlowKey<A>, entry: Option<*mut Flow<A>>) {
+        let place = (table_of::<A>(&self.maps, which).0, bytemuck::bytes_of(key).to_vec());
+        self.flows.borrow_mut().insert(place, entry.map(<*mut Flow<A>>::cast));
+    }
+
+    fn find<A: Family>(&self, which: Which, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
         let entry = self.entry(which, key);
         // SAFETY: in the arena, and read between two changes only: there is one thread.
-        let found = entry.map(|entry| unsafe { *entry });
-        self.note(Look::Flow { table: which, key: *key, found });
+        let found = entry.map(|entry| unsafe { *entry }.widened());
+        self.note(Look::Flow { table: which, key: key.widened(), found });
         // SAFETY: valid as long as `self` lives; changed through such references alone, word by word.
         entry.and_then(|entry| unsafe { FlowRef::from_raw(entry) })
     }
 }
 
-impl Tables for Watched {
+/// A flow table and its name.
+fn table_of<A: Family>(maps: &Maps, which: Which) -> (&'static str, &Table<FlowKey<A>, Flow<A>>) {
+    match which {
+        Which::Flows => (A::FLOWS, &A::of(maps).flows),
+        Which::HalfOpen => (A::HALF_OPEN, &A::of(maps).half_open),
+    }
+}
+
+impl<A: Family + engine::Family> Flows<A> for Watched {
     fn with_scratch<R>(
         &self,
         _given_back: bool,
-        work: impl FnOnce(&mut Scratch) -> R,
+        work: impl FnOnce(&mut Scratch<A>) -> R,
     ) -> Option<R> {
         Some(work(&mut Scratch::default()))
     }
 
+    fn flow(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        self.find(Which::Flows, key)
+    }
+
+    fn half_open(&self, key: &FlowKey<A>) -> Option<FlowRef<'_, A>> {
+        self.find(Which::HalfOpen, key)
+    }
+
+    fn insert(&self, table: Which, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError> {
+        if self.entry(table, key).is_some() {
+            return Err(InsertError::Exists);
+        }
+        self.set_entry(table, key, Some(self.arena.keep(*flow)));
+        self.note(Look::Inserted { table, key: key.widened(), flow: flow.widened() });
+        Ok(())
+    }
+
+    fn remove(&self, table: Which, key: &FlowKey<A>) -> bool {
+        let was = self.entry(table, key).is_some();
+        self.set_entry(table, key, None);
+        if was {
+            self.note(Look::Ended { table, key: key.widened() });
+        }
+        was
+    }
+
+    fn swap_state(&self, entry: &FlowRef<'_, A>, from: u32, to: ConnState) -> bool {
+        let same = entry.state() == from;
+        if same {
+            entry.set_state(to);
+        }
+        same
+    }
+
+    fn fragment(&self, key: &FragmentKey<A>) -> Option<&Fragmented<A>> {
+        self.lend(self.read(A::FRAGMENTS, &A::of(&self.maps).fragments, key))
+    }
+
+    fn put_fragment(&self, key: &FragmentKey<A>, first: &Fragmented<A>) {
+        self.write(A::FRAGMENTS, &A::of(&self.maps).fragments, key, first);
+    }
+}
+
+impl Tables for Watched {
     fn now(&self) -> Tick {
         self.now
     }
@@ -182,42 +232,8 @@ impl Tables for Watched {
         self.config.as_ref()
     }
 
-    fn flow(&self, key: &FlowKey) -> Option<FlowRef<'_>> {
-        self.find(Which::Flows, key)
-    }
-
-    fn half_open(&self, key: &FlowKey) -> Option<FlowRef<'_>> {
-        self.find(Which::HalfOpen, key)
-    }
-
-    fn insert(&self, table: Which, key: &FlowKey, flow: &Flow) -> Result<(), InsertError> {
-        if self.entry(table, key).is_some() {
-            return Err(InsertError::Exists);
-        }
-        self.flows.borrow_mut().insert(place(table, key), Some(self.arena.keep(*flow)));
-        self.note(Look::Inserted { table, key: *key, flow: *flow });
-        Ok(())
-    }
-
-    fn remove(&self, table: Which, key: &FlowKey) -> bool {
-        let was = self.entry(table, key).is_some();
-        self.flows.borrow_mut().insert(place(table, key), None);
-        if was {
-            self.note(Look::Ended { table, key: *key });
-        }
-        was
-    }
-
-    fn swap_state(&self, entry: &FlowRef<'_>, from: u32, to: ConnState) -> bool {
-        let same = entry.state() == from;
-        if same {
-            entry.set_state(to);
-        }
-        same
-    }
-
     fn service(&self, key: &ServiceKey) -> Option<&Service> {
-        let found = self.read(map::SERVICES4, &self.maps.services, key);
+        let found = self.read(map::SERVICES, &self.maps.services, key);
         self.note(Look::Service { key: *key, found });
         self.lend(found)
     }
@@ -262,22 +278,14 @@ impl Tables for Watched {
     fn add_load(&self, _id: RealId, _change: LoadChange) {}
 
     fn sticky(&self, key: &StickyKey) -> Option<Sticky> {
-        let found = self.read(map::STICKY4, &self.maps.sticky, key);
+        let found = self.read(map::STICKY, &self.maps.sticky, key);
         self.note(Look::Template { key: *key, found });
         found
     }
 
     fn put_sticky(&self, key: &StickyKey, value: Sticky) -> bool {
-        self.write(map::STICKY4, &self.maps.sticky, key, &value);
+        self.write(map::STICKY, &self.maps.sticky, key, &value);
         true
-    }
-
-    fn fragment(&self, key: &FragmentKey) -> Option<&Fragmented> {
-        self.lend(self.read(map::FRAGMENTS4, &self.maps.fragments, key))
-    }
-
-    fn put_fragment(&self, key: &FragmentKey, first: &Fragmented) {
-        self.write(map::FRAGMENTS4, &self.maps.fragments, key, first);
     }
 
     fn hop(&self, id: HopId) -> Option<&NextHop> {
@@ -307,8 +315,8 @@ impl Tables for Watched {
         self.lend(self.read(map::IFACES, &self.maps.ifaces, &ifindex))
     }
 
-    fn local(&self, index: u32) -> Option<Addr4> {
-        self.read(map::LOCALS4, &self.maps.locals, &index)
+    fn local(&self, index: u32) -> Option<&Addr6> {
+        self.lend(self.read(map::LOCALS, &self.maps.locals, &index))
     }
 
     fn port(&self, index: u32) -> Option<u16> {

@@ -1,6 +1,6 @@
 //! From what is known of a next hop to where frames go, and the words for it. Pure but for [`Facts::of`].
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{Known, Resolved};
 use crate::node::state::{Link, NeighState, Neighbour};
@@ -10,21 +10,22 @@ use crate::node::{Node, NodeError, Route};
 pub(super) struct Facts {
     ifindex: u32,
     /// Whose Ethernet address is wanted.
-    address: Ipv4Addr,
+    address: IpAddr,
     link: Option<Link>,
     neighbour: Option<Neighbour>,
-    source: Option<Ipv4Addr>,
+    source: Option<IpAddr>,
 }
 
 impl Facts {
-    pub(super) fn of(node: &Node, route: &Route, address: Ipv4Addr) -> Self {
+    pub(super) fn of(node: &Node, route: &Route, destination: IpAddr) -> Self {
+        let address = route.gateway.unwrap_or(destination);
         let ifindex = route.ifindex;
         node.read(|state| Self {
             ifindex,
             address,
             link: state.link(ifindex).cloned(),
             neighbour: state.neighbour(ifindex, address),
-            source: route.prefsrc.or_else(|| state.primary_address(ifindex)),
+            source: route.prefsrc.or_else(|| state.primary_address(ifindex, destination.is_ipv6())),
         })
     }
 
@@ -102,13 +103,15 @@ pub(super) fn refusal(error: &NodeError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use lb_common::wire::Mac;
 
     const OLD: Mac = Mac([2, 0, 0, 0, 0, 1]);
     const NEW: Mac = Mac([2, 0, 0, 0, 0, 2]);
     const OWN: Mac = Mac([2, 0, 0, 0, 0, 9]);
-    const HOP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const HOP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
     fn facts(mac: Option<Mac>, state: NeighState) -> Facts {
         let link = Link {
@@ -162,7 +165,7 @@ mod tests {
     #[test]
     fn address_of_another_next_hop_is_not_kept() {
         let mut before = resolved(OLD);
-        before.address = Ipv4Addr::new(192, 0, 2, 254);
+        before.address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 254));
         assert!(facts(None, NeighState::None).resolve(Some(&before), None).is_err());
     }
 

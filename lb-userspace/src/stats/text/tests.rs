@@ -181,7 +181,7 @@ fn reasons_that_occurred_come_first() {
     assert_eq!(lines[0], "Dropped                     Packets  Meaning");
     assert_eq!(
         lines[1],
-        "no_neighbour                      7  the next hop has no link-layer address: it does not answer ARP"
+        "no_neighbour                      7  the next hop has no link-layer address: it does not answer ARP or neighbour solicitations"
     );
     assert!(lines[2].starts_with("no_usable_real                    0  the service has no real"));
     let titles = [lines.iter().position(|line| line.starts_with("Noted ")), Some(lines.len())];

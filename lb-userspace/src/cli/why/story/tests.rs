@@ -1,4 +1,5 @@
 use lb_common::abi::{HopId, Method, RealFlags, ServiceId, StickyKey, Tick};
+use lb_common::wire::Addr6;
 use lb_common::wire::ipv4::Ipv4;
 
 use super::super::packet::{Flags, NOBODYS};
@@ -6,7 +7,8 @@ use super::*;
 use crate::stats::report::sample;
 
 const VIP: Addr4 = Addr4([10, 64, 1, 2]);
-const KEY: ServiceKey = ServiceKey { addr: VIP, port: Port::new(10_000), proto: Ipv4::TCP, pad: 0 };
+const KEY: ServiceKey =
+    ServiceKey { addr: Addr6::mapped(VIP), port: Port::new(10_000), proto: Ipv4::TCP, pad: 0 };
 
 fn packet() -> Packet {
     Packet {
@@ -22,7 +24,7 @@ fn packet() -> Packet {
 /// Real servers 0 and 1 of the sample.
 fn real(n: u8, flags: u8, weight: u32) -> (RealId, Real, Load) {
     let real = Real {
-        addr: Addr4([192, 168, 1, 100 + n]),
+        addr: Addr4([192, 168, 1, 100 + n]).into(),
         port: Port::new([8089, 18_089][usize::from(n)]),
         method: Method::Nat as u8,
         flags,
@@ -47,7 +49,7 @@ fn service(scheduler: Scheduler, slots_len: u32) -> Look {
 }
 
 fn template(real: u32) -> Look {
-    let key = StickyKey { client: Addr4([10, 64, 1, 10]), service: ServiceId(1) };
+    let key = StickyKey { client: Addr4([10, 64, 1, 10]).into(), service: ServiceId(1) };
     Look::Template { key, found: Some(Sticky { real: RealId(real), stamp: Tick(1) }) }
 }
 
