@@ -1,7 +1,8 @@
 //! `cargo xtask coverage`: which cases of the test catalogue have a test.
 //!
-//! A test names its cases in a comment above it or inside it: `// C-31` or `// C-31, C-32: why`. Other comments are
-//! not looked at, nor are comments outside of tests.
+//! A test names its cases in a comment above it or inside it: `// C-31` or `// C-31, C-32: why`; a scenario, which a macro
+//! makes a test of, at the end of a line of its documentation, behind `//`. Other comments are not looked at, nor are
+//! comments outside of tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,6 +13,8 @@ use crate::process::root;
 use crate::sources::{Source, rust};
 
 const PAGE: &str = "docs/coverage.md";
+/// Where public functions without arguments are scenarios.
+const SCENARIOS: &str = "tests/src/e2e/";
 
 /// A group of the catalogue: letter, title, and the numbers in it as inclusive ranges.
 struct Group(&'static str, &'static str, &'static [(u32, u32)]);
@@ -46,7 +49,8 @@ fn covered(sources: &[Source]) -> Result<Covered> {
     let known: BTreeSet<String> = cases().into_iter().collect();
     let mut covered = Covered::new();
     for source in sources {
-        for (case, test) in named_cases(&source.text) {
+        let scenarios = source.path.starts_with(SCENARIOS);
+        for (case, test) in named_cases(&source.text, scenarios) {
             if !known.contains(&case) {
                 bail!(
                     "{}: test `{test}` names case {case}, which is not in the catalogue",
@@ -107,7 +111,7 @@ fn page(covered: &Covered) -> String {
 }
 
 /// Pairs of case and test in a file. Relies on rustfmt: a function ends at the brace below its first column.
-fn named_cases(text: &str) -> Vec<(String, String)> {
+fn named_cases(text: &str, scenarios: bool) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     // Cases in the comments, and whether there is a test attribute, directly above the line.
     let mut above: Vec<String> = Vec::new();
@@ -126,10 +130,15 @@ fn named_cases(text: &str) -> Vec<(String, String)> {
         }
         if code.starts_with("//") {
             above.extend(ids);
+            if scenarios && let Some((_, behind)) = code.rsplit_once(" // ") {
+                above.extend(ids_of_comment(&format!("// {behind}")));
+            }
         } else if code.starts_with("#[") {
             is_test |= ["test]", "test(", "[rstest"].iter().any(|mark| code.contains(mark))
                 && !code.contains("cfg(");
-        } else if let Some(name) = function_name(code).filter(|_| is_test) {
+        } else if let Some(name) =
+            function_name(code).filter(|_| is_test || scenarios && is_scenario(code))
+        {
             pairs.extend(above.drain(..).map(|id| (id, name.to_owned())));
             if !code.ends_with('}') {
                 let indent = &line[..line.len() - code.len()];
@@ -142,6 +151,11 @@ fn named_cases(text: &str) -> Vec<(String, String)> {
         }
     }
     pairs
+}
+
+/// Whether a line begins a function that the tests' macro takes: `pub fn name() -> anyhow::Result<()> {`.
+fn is_scenario(code: &str) -> bool {
+    code.starts_with("pub fn ") && code.contains("() -> anyhow::Result<()>")
 }
 
 /// `C-31` and `C-32` of `// C-31, C-32: why`.
@@ -185,7 +199,7 @@ mod tests {
     use super::*;
 
     fn pairs(text: &str) -> Vec<String> {
-        named_cases(text).into_iter().map(|(case, test)| format!("{case} {test}")).collect()
+        named_cases(text, false).into_iter().map(|(case, test)| format!("{case} {test}")).collect()
     }
 
     #[test]
@@ -204,6 +218,17 @@ mod tests {
     fn a_comment_outside_of_tests_names_nothing() {
         let text = "// C-31\nfn helper() {\n    // C-32\n}\n\n// C-33\n\n#[test]\nfn one() {\n}\n// C-34\n";
         assert!(pairs(text).is_empty(), "{:?}", pairs(text));
+    }
+
+    #[test]
+    fn a_scenario_names_its_cases_behind_its_documentation() {
+        let text = "/// What it shows. // P-51 P-52\npub fn narrow() -> anyhow::Result<()> {\n}\n\n\
+                    /// Why.\n/// // P-81\npub fn one_arm() -> anyhow::Result<()> {\n}\n\n\
+                    /// Helps. // P-01\nfn helper() -> anyhow::Result<()> {\n}\n";
+        let named: Vec<_> =
+            named_cases(text, true).into_iter().map(|(id, at)| id + " " + &at).collect();
+        assert_eq!(named, ["P-51 narrow", "P-52 narrow", "P-81 one_arm"]);
+        assert!(pairs(text).is_empty());
     }
 
     #[test]
