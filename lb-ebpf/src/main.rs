@@ -23,8 +23,8 @@ use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_redirect};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use lb_common::abi::PassReason;
 use lb_common::abi::program::Next;
+use lb_common::abi::{DropReason, PassReason};
 use lb_common::engine::{self, Action, PacketBytes, Verdict};
 use lb_common::wire::{Addr4, Addr6};
 
@@ -100,9 +100,11 @@ fn carry_out(verdict: Verdict) -> u32 {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
         Action::Bounce => xdp_action::XDP_TX,
-        Action::Redirect => {
-            maps::DEVICES.redirect(verdict.ifindex(), 0).unwrap_or(xdp_action::XDP_ABORTED)
-        }
+        Action::Redirect => maps::DEVICES.redirect(verdict.ifindex(), 0).unwrap_or_else(|_| {
+            // The way leads by an interface that is none of this instance's.
+            tables::count_reason(DropReason::BadMapValue.slot());
+            xdp_action::XDP_DROP
+        }),
     }
 }
 

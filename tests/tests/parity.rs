@@ -421,6 +421,24 @@ fn a_frame_of_many_segments_is_measured_by_one() {
     assert_eq!(both(&big, 0), PassReason::BadIpv4.slot());
 }
 
+// A way that leads by an interface which is none of the instance's ends with a reason, and not silently.
+#[test]
+fn a_way_out_that_is_not_served_is_counted() {
+    if !have(&[Capability::Bpf]) {
+        return;
+    }
+    let world = World::new(8);
+    let mut kernel = Kernel::load(&world).expect("the object loads");
+    for (real, hop) in &world.hops {
+        kernel.set_hop(real.hop(), NextHop { ifindex: 77, ..*hop }).expect("writable");
+    }
+    let syn = packets::tcp((CLIENT, 40_000), (VIP, world::NAT), Flags::SYN, b"");
+    let (verdict, _) = kernel.run(program::XDP, &syn).expect("test run");
+    assert_eq!(verdict, xdp::DROP);
+    let counted = kernel.reasons().expect("readable")[DropReason::BadMapValue.slot() as usize];
+    assert_eq!(counted, 1);
+}
+
 // C-48, C-50: expiry by the program settles the counters of both directions.
 #[test]
 fn expiry_ends_what_is_over_and_nothing_else() {

@@ -87,7 +87,7 @@ reasons! {
     NextHopsFull = 10, "next_hops_full", "no room to remember the way back to one more client or router";
     TtlExpired = 11, "ttl_expired", "the packet's TTL would reach 0 here; answered with ICMP time exceeded";
     MtuExceeded = 12, "mtu_exceeded", "the packet is larger than the MTU of the interface it would leave by; answered with ICMP fragmentation needed where it must not be fragmented, with IPv6 packet too big";
-    BadMapValue = 13, "bad_map_value", "a map holds a number that this program does not know; another version wrote it?";
+    BadMapValue = 13, "bad_map_value", "a map holds a number that this program does not know (another version wrote it?), or the way out is by an interface that is not in --iface";
     TruncatedRewrite = 14, "truncated_rewrite", "the frame ended between the decision and the rewrite; cannot happen, counted all the same";
     ServiceChanged = 15, "service_changed", "the virtual server was being replaced at the moment this packet looked at it; the client's next try is served";
     IcmpBadChecksum = 16, "icmp_bad_checksum", "an ICMP error about a flow whose own checksum is wrong";

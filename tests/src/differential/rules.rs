@@ -67,7 +67,7 @@ pub const RULES: &[Rule] = &[
     Rule { name: "icmp-forged", applies: |case| case.counted(&["icmp_forged"]) },
     Rule { name: "icmp-short-quote", applies: |case| case.counted(&["icmp_cut_quote"]) },
     Rule { name: "martian-source", applies: |case| case.counted(&["martian_source"]) },
-    Rule { name: "ip-options", applies: |case| case.counted(&["ip_options"]) },
+    Rule { name: "ip-options", applies: |case| case.counted(&["source_route", "bad_ip_option"]) },
     Rule { name: "tiny-fragment", applies: |case| case.counted(&["tiny_fragment"]) },
     Rule {
         name: "broken-header-of-a-known-flow",

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use lb_common::abi::{ConnState, DropReason, Gauge, HopState, limits};
+use lb_common::engine::Action;
 use lb_common::engine::tables::{InsertError, Table};
 use lb_tests::packets::{self, Flags};
 use lb_tests::world::{self, REALS, VIP, World};
@@ -238,7 +239,7 @@ fn each_client_is_answered_through_its_own_router() {
     assert!(bed.host.gauge(Gauge::HopCursor) < limits::HOPS);
 }
 
-// P-52, P-72: this version drops without an ICMP answer. A packet of exactly the MTU passes.
+// P-52, P-72: a packet of exactly the MTU passes; a larger one does not, whoever is told.
 #[test]
 fn the_mtu_of_the_way_out_is_the_limit() {
     let bed = Bed::of(World::new(64));
@@ -256,4 +257,32 @@ fn the_mtu_of_the_way_out_is_the_limit() {
     }
     bed.change_hop(bed.real_of(&conn).hop(), |hop| hop.mtu = 9_000);
     assert!(bed.send(&conn.up(Flags::ACK, &[b'x'; 8_960])).left());
+}
+
+// P-53: nobody fragments it, and nobody is told: only a sender that forbids fragmentation listens.
+#[test]
+fn a_large_packet_that_may_be_fragmented_ends_here() {
+    let bed = Bed::of(World::new(64));
+    let conn = bed.establish((CLIENT, 40_000), world::NAT);
+    let mut frame = conn.up(Flags::ACK, &[b'x'; 1_461]);
+    frame[20] = 0;
+    packets::refresh_ip_checksum(&mut frame);
+    let sent = bed.send(&frame);
+    assert_eq!(sent.verdict.slot(), DropReason::MtuExceeded.slot());
+    assert_eq!((sent.verdict.action(), sent.bytes), (Action::Drop, frame));
+}
+
+// P-61
+#[test]
+fn data_in_a_syn_is_delivered_with_it() {
+    let bed = Bed::of(World::new(64));
+    for service in [world::NAT, world::FULL_NAT] {
+        let request = b"GET / HTTP/1.1";
+        let syn = packets::tcp((CLIENT, 40_000), (VIP, service), Flags::SYN, request);
+        let at_real = bed.send(&syn).taken();
+        assert_eq!(at_real.payload, request);
+        assert_eq!(bed.send(&syn).taken(), at_real, "sent again, it goes where it went");
+        let reply = packets::tcp(at_real.to, at_real.from, Flags::SYN_ACK, b"HTTP/1.1 200 OK");
+        assert_eq!(bed.send(&reply).taken().payload, b"HTTP/1.1 200 OK");
+    }
 }
