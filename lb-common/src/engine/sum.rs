@@ -47,7 +47,7 @@ pub fn of<P: PacketBytes + ?Sized>(packet: &P, from: usize, len: usize) -> Optio
 /// A length or offset of which nothing is known but that it is no larger than frames are. Verifiers up to kernel 6.1
 /// forget bounds on the way through the stack, so the bound is said again.
 #[inline(always)]
-fn hidden(value: usize) -> usize {
+pub fn hidden(value: usize) -> usize {
     black_box(value) & 0xfff
 }
 

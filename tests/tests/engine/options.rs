@@ -15,6 +15,8 @@ fn harmless() -> Vec<Vec<u8>> {
         vec![68, 8, 5, 0, 0, 0, 0, 0],
         vec![148, 4, 0, 0],
         [vec![7, 39, 4], vec![0; 37]].concat(),
+        // As many options as there may be, each a byte.
+        vec![1; 40],
     ]
 }
 

@@ -4,7 +4,7 @@ use super::place::Place;
 use super::{Complaint, Family, Message, Piece};
 use crate::abi::{DropReason, FlowKey, FlowRewrite, FragmentKey, Iface, PassReason};
 use crate::engine::parse::{self, IP, Transport};
-use crate::engine::{PacketBytes, Seen, Step, Verdict, fragment};
+use crate::engine::{PacketBytes, Seen, Step, Verdict, fragment, sum};
 use crate::wire::Addr4;
 use crate::wire::checksum::{self, Delta};
 use crate::wire::eth::Ethernet;
@@ -185,6 +185,9 @@ impl Family for Addr4 {
     }
 }
 
+/// Options that fit into a header: each is a byte at least.
+const MOST_OPTIONS: u32 = 40;
+
 /// Where the transport header is behind options, which are checked on the way (RFC 791, 3.1; RFC 7126).
 #[inline(always)]
 pub fn behind_options<P: PacketBytes + ?Sized>(packet: &P) -> Place {
@@ -194,13 +197,15 @@ pub fn behind_options<P: PacketBytes + ?Sized>(packet: &P) -> Place {
     if header < Ipv4::LEN || header > usize::from(ip.total_length()) {
         return Place::nowhere(Verdict::pass(PassReason::BadIpv4));
     }
-    let (mut at, mut refusal) = (Ipv4::LEN, None);
-    while at < header {
+    let (mut at, mut refusal, mut options) = (Ipv4::LEN, None, 0);
+    // Counted as well: verifiers up to kernel 6.1 do not see that the place goes towards the header's end.
+    while options < MOST_OPTIONS && at < header {
+        options += 1;
         let Some([kind]) = packet.far::<[u8; 1]>(IP + at) else { return truncated };
         match *kind {
             option::END => break,
             option::NO_OPERATION => {
-                at += 1;
+                at = sum::hidden(at + 1);
                 continue;
             }
             option::LOOSE_SOURCE_ROUTE | option::STRICT_SOURCE_ROUTE => {
@@ -213,7 +218,7 @@ pub fn behind_options<P: PacketBytes + ?Sized>(packet: &P) -> Place {
             refusal = Some(DropReason::BadIpOption);
             break;
         }
-        at += length;
+        at = sum::hidden(at + length);
     }
     Place::at(IP + header, proto, marks).refused(refusal)
 }
