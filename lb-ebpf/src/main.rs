@@ -5,6 +5,7 @@
 //! | `xlb_xdp` | every frame that arrives on an interface of `--iface` |
 //! | `xlb_tc` | the same in mode tc: every frame that the network stack takes in there |
 //! | `xlb_xdp6`, `xlb_tc6` | those, for IPv6, as a tail call |
+//! | `xlb_xdp_slow`, `xlb_xdp_icmp`, `xlb_tc_slow`, `xlb_tc_icmp`, the same with a 6 | those, for what is not established |
 //! | `xlb_expire`, `xlb_expire6` | the daemon's reaper, by BPF_PROG_TEST_RUN, with flow keys as its packet |
 //! | `xlb_clock` | the daemon at start, by BPF_PROG_TEST_RUN, to learn what jiffies are |
 #![no_std]
@@ -25,27 +26,136 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_common::abi::program::Next;
 use lb_common::abi::{DropReason, PassReason};
-use lb_common::engine::{self, Action, PacketBytes, Verdict};
+use lb_common::engine::{self, Action, Flows, PacketBytes, Scratch, Stage, Step, Verdict};
 use lb_common::wire::{Addr4, Addr6};
 
 use packet::Frame;
 use skb::Skb;
-use tables::Kernel;
+use tables::{Kernel, Maps};
+
+/// A hook of the kernel's: how programs there go on with others, and what they return.
+trait Shell: PacketBytes {
+    /// Goes on with another program; returns only if that is not there.
+    fn go_on(&self, next: Next);
+    /// Turns a verdict into the hook's, and counts its reason.
+    fn carry_out(&self, verdict: Verdict) -> i32;
+}
+
+impl Shell for Frame {
+    #[inline(always)]
+    fn go_on(&self, next: Next) {
+        // SAFETY: the context is this run's; a failure returns.
+        unsafe { maps::XDP_NEXT.tail_call(self.context(), next as u32) };
+    }
+
+    #[inline(always)]
+    fn carry_out(&self, verdict: Verdict) -> i32 {
+        count(verdict);
+        let action = match verdict.action() {
+            Action::Pass => xdp_action::XDP_PASS,
+            Action::Drop => xdp_action::XDP_DROP,
+            Action::Bounce => xdp_action::XDP_TX,
+            Action::Redirect => maps::DEVICES.redirect(verdict.ifindex(), 0).unwrap_or_else(|_| {
+                // The way leads by an interface that is none of this instance's.
+                tables::count_reason(DropReason::BadMapValue.slot());
+                xdp_action::XDP_DROP
+            }),
+        };
+        action as i32
+    }
+}
+
+impl Shell for Skb {
+    #[inline(always)]
+    fn go_on(&self, next: Next) {
+        // SAFETY: as above.
+        unsafe { maps::TC_NEXT.tail_call(&self.context(), next as u32) };
+    }
+
+    #[inline(always)]
+    fn carry_out(&self, verdict: Verdict) -> i32 {
+        count(verdict);
+        match verdict.action() {
+            Action::Pass => TC_ACT_UNSPEC,
+            Action::Drop => TC_ACT_SHOT,
+            // SAFETY: the helper has no preconditions.
+            Action::Bounce | Action::Redirect => unsafe {
+                bpf_redirect(verdict.ifindex(), 0) as i32
+            },
+        }
+    }
+}
+
+/// The established path; what is not goes on with another program.
+#[inline(always)]
+fn enter<A: Maps, P: Shell>(packet: &mut P) -> i32 {
+    let taken_up = engine::established(packet, &Kernel).and_then(|seen| {
+        let scratch = |scratch: &mut _| engine::take_up(packet, &Kernel, &seen, scratch);
+        Flows::<A>::with_scratch(&Kernel, packet.is_given_back(), scratch).unwrap_or(LOST)
+    });
+    let verdict = match taken_up {
+        Ok(stage) => {
+            packet.go_on(if stage == Stage::Slow { A::SLOW } else { A::ERRORS });
+            Verdict::drop(DropReason::BadMapValue)
+        }
+        Err(verdict) => verdict,
+    };
+    packet.carry_out(verdict)
+}
+
+/// There is no such program or no scratch memory: the object is not whole.
+const LOST: Step<Stage> = Err(Verdict::drop(DropReason::BadMapValue));
+
+/// Goes on with a packet that another program has taken up.
+#[inline(always)]
+fn resume<A: Maps, P: Shell>(
+    packet: &mut P,
+    stage: impl FnOnce(&mut P, &Kernel, &mut Scratch<A>) -> Verdict,
+) -> i32 {
+    let given_back = packet.is_given_back();
+    let verdict = Kernel.with_scratch(given_back, |scratch| stage(packet, &Kernel, scratch));
+    packet.carry_out(verdict.unwrap_or(Verdict::drop(DropReason::BadMapValue)))
+}
 
 /// The data path.
 #[xdp]
 pub fn xlb_xdp(ctx: XdpContext) -> u32 {
     let mut frame = Frame::new(ctx);
     if engine::is_ipv6(&frame) {
-        return ipv6(&frame);
+        frame.go_on(Next::Ipv6);
+        return frame.carry_out(Verdict::pass(PassReason::NotIpv4)) as u32;
     }
-    carry_out(engine::walk::<Addr4, _, _>(&mut frame, &Kernel))
+    enter::<Addr4, _>(&mut frame) as u32
 }
 
 /// The data path of IPv6.
 #[xdp]
 pub fn xlb_xdp6(ctx: XdpContext) -> u32 {
-    carry_out(engine::walk::<Addr6, _, _>(&mut Frame::new(ctx), &Kernel))
+    enter::<Addr6, _>(&mut Frame::new(ctx)) as u32
+}
+
+/// What is not established.
+#[xdp]
+pub fn xlb_xdp_slow(ctx: XdpContext) -> u32 {
+    resume::<Addr4, _>(&mut Frame::new(ctx), engine::slow::walk) as u32
+}
+
+/// The same of IPv6.
+#[xdp]
+pub fn xlb_xdp_slow6(ctx: XdpContext) -> u32 {
+    resume::<Addr6, _>(&mut Frame::new(ctx), engine::slow::walk) as u32
+}
+
+/// ICMP.
+#[xdp]
+pub fn xlb_xdp_icmp(ctx: XdpContext) -> u32 {
+    resume::<Addr4, _>(&mut Frame::new(ctx), engine::icmp::walk) as u32
+}
+
+/// ICMPv6.
+#[xdp]
+pub fn xlb_xdp_icmp6(ctx: XdpContext) -> u32 {
+    resume::<Addr6, _>(&mut Frame::new(ctx), engine::icmp::walk) as u32
 }
 
 /// The data path behind GRO. What it passes goes on to other programs there, and to the stack.
@@ -53,15 +163,14 @@ pub fn xlb_xdp6(ctx: XdpContext) -> u32 {
 pub fn xlb_tc(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(ctx);
     if skb.is_tagged() {
-        return send(Verdict::pass(PassReason::NotIpv4));
+        return skb.carry_out(Verdict::pass(PassReason::NotIpv4));
     }
     if engine::is_ipv6(&skb) {
-        // SAFETY: the context is this run's; a failure returns.
-        unsafe { maps::TC_NEXT.tail_call(&skb.context(), Next::Ipv6 as u32) };
-        return send(Verdict::pass(PassReason::NotIpv4));
+        skb.go_on(Next::Ipv6);
+        return skb.carry_out(Verdict::pass(PassReason::NotIpv4));
     }
     skb.show_ipv4();
-    send(engine::walk::<Addr4, _, _>(&mut skb, &Kernel))
+    enter::<Addr4, _>(&mut skb)
 }
 
 /// The same of IPv6.
@@ -69,43 +178,31 @@ pub fn xlb_tc(ctx: TcContext) -> i32 {
 pub fn xlb_tc6(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(ctx);
     skb.show_ipv6();
-    send(engine::walk::<Addr6, _, _>(&mut skb, &Kernel))
+    enter::<Addr6, _>(&mut skb)
 }
 
-/// Counts a verdict's reason and turns it into tc's.
-#[inline(always)]
-fn send(verdict: Verdict) -> i32 {
-    count(verdict);
-    match verdict.action() {
-        Action::Pass => TC_ACT_UNSPEC,
-        Action::Drop => TC_ACT_SHOT,
-        // SAFETY: the helper has no preconditions.
-        Action::Bounce | Action::Redirect => unsafe { bpf_redirect(verdict.ifindex(), 0) as i32 },
-    }
+/// What is not established.
+#[classifier]
+pub fn xlb_tc_slow(ctx: TcContext) -> i32 {
+    resume::<Addr4, _>(&mut Skb::new(ctx), engine::slow::walk)
 }
 
-/// Goes on with [`xlb_xdp6`]; returns only if it is not there.
-#[inline(always)]
-fn ipv6(frame: &Frame) -> u32 {
-    // SAFETY: the context is this run's; a failure returns.
-    unsafe { maps::XDP_NEXT.tail_call(frame.context(), Next::Ipv6 as u32) };
-    carry_out(Verdict::pass(PassReason::NotIpv4))
+/// The same of IPv6.
+#[classifier]
+pub fn xlb_tc_slow6(ctx: TcContext) -> i32 {
+    resume::<Addr6, _>(&mut Skb::new(ctx), engine::slow::walk)
 }
 
-/// Counts a verdict's reason and turns it into the driver's.
-#[inline(always)]
-fn carry_out(verdict: Verdict) -> u32 {
-    count(verdict);
-    match verdict.action() {
-        Action::Pass => xdp_action::XDP_PASS,
-        Action::Drop => xdp_action::XDP_DROP,
-        Action::Bounce => xdp_action::XDP_TX,
-        Action::Redirect => maps::DEVICES.redirect(verdict.ifindex(), 0).unwrap_or_else(|_| {
-            // The way leads by an interface that is none of this instance's.
-            tables::count_reason(DropReason::BadMapValue.slot());
-            xdp_action::XDP_DROP
-        }),
-    }
+/// ICMP.
+#[classifier]
+pub fn xlb_tc_icmp(ctx: TcContext) -> i32 {
+    resume::<Addr4, _>(&mut Skb::new(ctx), engine::icmp::walk)
+}
+
+/// ICMPv6.
+#[classifier]
+pub fn xlb_tc_icmp6(ctx: TcContext) -> i32 {
+    resume::<Addr6, _>(&mut Skb::new(ctx), engine::icmp::walk)
 }
 
 /// Counts why, where there is a reason.

@@ -64,7 +64,7 @@ pub static BUDGETS: PerCpuArray<Spent> = PerCpuArray::pinned(Budget::COUNT, 0);
 #[map]
 pub static HELD: PerfEventArray<HeldHead> = PerfEventArray::new(0);
 /// Room for the slow path: of frames that arrive, and of those that the daemon gives back. Not pinned, of no meaning
-/// between packets.
+/// once a packet is done: programs of one load hand it to one another there.
 #[map]
 pub static SCRATCH4: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
 #[map]
@@ -80,7 +80,8 @@ pub static COUNT_RETIRED: HashMap<ServiceKey, Retired> =
 pub static IFACES: HashMap<u32, Iface> = HashMap::pinned(limits::IFACES, 0);
 #[map]
 pub static DEVICES: DevMapHash = DevMapHash::pinned(limits::IFACES, 0);
+/// Not pinned by name: an old program must not go on with a new one.
 #[map]
-pub static XDP_NEXT: ProgramArray = ProgramArray::pinned(Next::COUNT, 0);
+pub static XDP_NEXT: ProgramArray = ProgramArray::with_max_entries(Next::COUNT, 0);
 #[map]
-pub static TC_NEXT: ProgramArray = ProgramArray::pinned(Next::COUNT, 0);
+pub static TC_NEXT: ProgramArray = ProgramArray::with_max_entries(Next::COUNT, 0);

@@ -4,6 +4,7 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray};
+use lb_common::abi::program::Next;
 use lb_common::abi::{
     Budget, Config, ConnState, Flow, FlowKey, FlowRef, FragmentKey, Fragmented, Gauge, HopId,
     Iface, LastHopKey, Load, NextHop, Notice, Real, RealId, Service, ServiceId, ServiceKey, Sticky,
@@ -224,6 +225,10 @@ pub trait Maps: Family {
     const FRAGMENTS: &'static LruHashMap<FragmentKey<Self>, Fragmented<Self>>;
     /// SCRATCH of this family.
     const SCRATCH: &'static PerCpuArray<Scratch<Self>>;
+    /// What is not established.
+    const SLOW: Next;
+    /// Its ICMP.
+    const ERRORS: Next;
 }
 
 impl Maps for Addr4 {
@@ -231,6 +236,8 @@ impl Maps for Addr4 {
     const HALF_OPEN: &'static LruHashMap<FlowKey, Flow> = &maps::HALF_OPEN4;
     const FRAGMENTS: &'static LruHashMap<FragmentKey, Fragmented> = &maps::FRAGMENTS4;
     const SCRATCH: &'static PerCpuArray<Scratch> = &maps::SCRATCH4;
+    const SLOW: Next = Next::Slow;
+    const ERRORS: Next = Next::Icmp;
 }
 
 impl Maps for Addr6 {
@@ -238,6 +245,8 @@ impl Maps for Addr6 {
     const HALF_OPEN: &'static LruHashMap<FlowKey<Self>, Flow<Self>> = &maps::HALF_OPEN6;
     const FRAGMENTS: &'static LruHashMap<FragmentKey<Self>, Fragmented<Self>> = &maps::FRAGMENTS6;
     const SCRATCH: &'static PerCpuArray<Scratch<Self>> = &maps::SCRATCH6;
+    const SLOW: Next = Next::Slow6;
+    const ERRORS: Next = Next::Icmp6;
 }
 
 impl<A: Maps> Flows<A> for Kernel {

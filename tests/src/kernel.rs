@@ -8,6 +8,7 @@ use aya::maps::{
 use aya::programs::{Program, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::Zeroable;
+use lb_common::abi::program::Next;
 use lb_common::abi::{
     Flow, FlowKey, FragmentKey, Fragmented, Gauge, HopId, Iface, LastHopKey, Load, NextHop,
     REASON_SLOTS, RealCounters, RealId, Service, ServiceKey, Sticky, StickyKey, limits, map,
@@ -69,9 +70,8 @@ pub fn object() -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {path}; run `cargo xtask ebpf`"))
 }
 
-/// Programs that are loaded.
-const PROGRAMS: [&str; 6] =
-    [program::XDP, program::XDP6, program::TC, program::TC6, program::EXPIRE, program::EXPIRE6];
+/// Programs that are run; the others go on from them.
+const PROGRAMS: [&str; 4] = [program::XDP, program::TC, program::EXPIRE, program::EXPIRE6];
 
 /// A loaded, unattached data path.
 pub struct Kernel {
@@ -90,7 +90,8 @@ impl Kernel {
             .map_max_entries(map::FLOWS6, 2 * world.config.flow_limit)
             .load(&object()?)?;
         let mut kernel = Self { bpf, _pins: pins };
-        for name in PROGRAMS {
+        let chained = Next::XDP.into_iter().chain(Next::TC).map(|(_, name)| name);
+        for name in PROGRAMS.into_iter().chain(chained) {
             match kernel.bpf.program_mut(name).context("no such program")? {
                 Program::Xdp(program) => program.load()?,
                 Program::SchedClassifier(program) => program.load()?,
@@ -98,20 +99,22 @@ impl Kernel {
             }
         }
         kernel.fill(world)?;
-        kernel.go_on_with_ipv6()?;
+        kernel.chain()?;
         Ok(kernel)
     }
 
-    /// Puts the programs of IPv6 where those of all frames go on with them.
-    fn go_on_with_ipv6(&mut self) -> Result<()> {
-        for (name, next) in [(program::XDP6, map::XDP_NEXT), (program::TC6, map::TC_NEXT)] {
-            let ipv6 = match self.bpf.program(name).context("no such program")? {
-                Program::Xdp(program) => program.fd()?.try_clone()?,
-                Program::SchedClassifier(program) => program.fd()?.try_clone()?,
-                _ => bail!("`{name}` is of a type that this does not know"),
-            };
-            let next = self.bpf.map_mut(next).context("no such map")?;
-            ProgramArray::try_from(next)?.set(program::Next::Ipv6 as u32, &ipv6, 0)?;
+    /// Puts the programs where those that run first go on with them.
+    fn chain(&mut self) -> Result<()> {
+        for (map, programs) in [(map::XDP_NEXT, Next::XDP), (map::TC_NEXT, Next::TC)] {
+            for (next, name) in programs {
+                let program = match self.bpf.program(name).context("no such program")? {
+                    Program::Xdp(program) => program.fd()?.try_clone()?,
+                    Program::SchedClassifier(program) => program.fd()?.try_clone()?,
+                    _ => bail!("`{name}` is of a type that this does not know"),
+                };
+                let table = self.bpf.map_mut(map).context("no such map")?;
+                ProgramArray::try_from(table)?.set(next as u32, &program, 0)?;
+            }
         }
         Ok(())
     }

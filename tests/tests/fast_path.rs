@@ -1,5 +1,5 @@
 //! What the established path costs, read from the instructions of the committed object: one look-up in a hash, no
-//! function but the two for what is not established (not taken there), and no helper but those that this needs.
+//! function but that for what stands before a transport header (not taken there), and no helper but those that this needs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -152,8 +152,8 @@ fn is_lean(program: &str, code: &Code, allowed: &[i32]) {
     }
     let functions = code.calls.iter().filter(|call| **call == Call::Function).count();
     assert_eq!(
-        functions, 3,
-        "calls of functions: options, the slow path, ICMP and nothing else; another one is often `memset` or `memcpy`, which on \
+        functions, 1,
+        "calls of functions: that for options and nothing else; another one is often `memset` or `memcpy`, which on \
          this target work byte by byte\n{code}"
     );
 
@@ -167,7 +167,11 @@ fn is_lean(program: &str, code: &Code, allowed: &[i32]) {
             );
         }
     }
-    assert_eq!(count(code, helper::JIFFIES64), 1, "the clock is read once\n{code}");
+    assert_eq!(
+        count(code, helper::JIFFIES64),
+        2,
+        "the clock is read once on the established path, and once on the way off it\n{code}"
+    );
 }
 
 /// How often the code calls a helper.
@@ -180,11 +184,15 @@ fn count(code: &Code, number: i32) -> usize {
 fn the_established_path_looks_up_the_flow_once_and_calls_nothing_it_does_not_need() {
     let bytes = kernel::object().expect("the committed object");
     let object = object::File::parse(&*bytes).expect("an ELF file");
-    for (program, others) in [(program::XDP, 1), (program::XDP6, 0)] {
+    for (program, others) in [(program::XDP, 2), (program::XDP6, 1)] {
         let code = entry(&object, program);
         is_lean(program, &code, &ALLOWED);
         assert_eq!(count(&code, helper::REDIRECT_MAP), 1, "one way out\n{code}");
-        assert_eq!(count(&code, helper::TAIL_CALL), others, "frames of the other family\n{code}");
+        assert_eq!(
+            count(&code, helper::TAIL_CALL),
+            others,
+            "what is not established; the other family\n{code}"
+        );
     }
 }
 

@@ -117,7 +117,8 @@ pub mod map {
     pub const IFACES: &str = "IFACES";
     /// Ifindex → ifindex: where frames may leave. DEVMAP_HASH.
     pub const DEVICES: &str = "DEVICES";
-    /// [`program::Next`](super::program::Next) → program: what an XDP program goes on with. `PROG_ARRAY`.
+    /// [`program::Next`](super::program::Next) → program: what an XDP program goes on with. `PROG_ARRAY`. Each load of the
+    /// programs has one of its own, pinned beside them: what they hand to one another lies in maps of that load, too.
     pub const XDP_NEXT: &str = "XDP_NEXT";
     /// The same of tc's: the kernel keeps programs of one type together.
     pub const TC_NEXT: &str = "TC_NEXT";
@@ -125,15 +126,30 @@ pub mod map {
 
 /// Names of the programs in the object.
 pub mod program {
-    /// The data path, attached to every interface of `--iface`.
+    /// The established path, attached to every interface of `--iface`.
     pub const XDP: &str = "xlb_xdp";
-    /// IPv6 frames: [`XDP`] goes on with it by XDP_NEXT. A program of its own, so that its stack and the verifier's work
-    /// are its own too.
+    /// The same of IPv6.
     pub const XDP6: &str = "xlb_xdp6";
+    /// What is not established: new flows, changes of state, fragments.
+    pub const XDP_SLOW: &str = "xlb_xdp_slow";
+    /// The same of IPv6.
+    pub const XDP_SLOW6: &str = "xlb_xdp_slow6";
+    /// ICMP.
+    pub const XDP_ICMP: &str = "xlb_xdp_icmp";
+    /// ICMPv6.
+    pub const XDP_ICMP6: &str = "xlb_xdp_icmp6";
     /// As [`XDP`] for tc's ingress.
     pub const TC: &str = "xlb_tc";
-    /// As [`XDP6`] for [`TC`], by TC_NEXT.
+    /// As [`XDP6`].
     pub const TC6: &str = "xlb_tc6";
+    /// As [`XDP_SLOW`].
+    pub const TC_SLOW: &str = "xlb_tc_slow";
+    /// As [`XDP_SLOW6`].
+    pub const TC_SLOW6: &str = "xlb_tc_slow6";
+    /// As [`XDP_ICMP`].
+    pub const TC_ICMP: &str = "xlb_tc_icmp";
+    /// As [`XDP_ICMP6`].
+    pub const TC_ICMP6: &str = "xlb_tc_icmp6";
     /// Removes expired flows; never attached, run by the daemon with keys as its packet.
     pub const EXPIRE: &str = "xlb_expire";
     /// The same of IPv6.
@@ -144,16 +160,40 @@ pub mod program {
     /// Constant in the object, set at load: how far jiffies are shifted right to make a [`Tick`](super::Tick).
     pub const TICK_SHIFT: &str = "TICK_SHIFT";
 
-    /// Indices of XDP_NEXT and TC_NEXT.
+    /// Indices of XDP_NEXT and TC_NEXT: what a program may go on with.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     #[repr(u32)]
     pub enum Next {
-        /// [`XDP6`], [`TC6`].
+        /// [`XDP6`].
         Ipv6 = 0,
+        /// [`XDP_SLOW`].
+        Slow = 1,
+        /// [`XDP_SLOW6`].
+        Slow6 = 2,
+        /// [`XDP_ICMP`].
+        Icmp = 3,
+        /// [`XDP_ICMP6`].
+        Icmp6 = 4,
     }
 
     impl Next {
         /// Entries of each.
-        pub const COUNT: u32 = 1;
+        pub const COUNT: u32 = 5;
+        /// All of XDP_NEXT, with their programs.
+        pub const XDP: [(Self, &str); Self::COUNT as usize] = [
+            (Self::Ipv6, XDP6),
+            (Self::Slow, XDP_SLOW),
+            (Self::Slow6, XDP_SLOW6),
+            (Self::Icmp, XDP_ICMP),
+            (Self::Icmp6, XDP_ICMP6),
+        ];
+        /// All of TC_NEXT.
+        pub const TC: [(Self, &str); Self::COUNT as usize] = [
+            (Self::Ipv6, TC6),
+            (Self::Slow, TC_SLOW),
+            (Self::Slow6, TC_SLOW6),
+            (Self::Icmp, TC_ICMP),
+            (Self::Icmp6, TC_ICMP6),
+        ];
     }
 }

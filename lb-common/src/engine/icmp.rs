@@ -41,15 +41,15 @@ pub struct Quote<A = Addr4> {
     pub rewrite: FlowRewrite<A>,
 }
 
-/// Decides and acts on an ICMP packet; the first word of the verdict. A function of its own in the kernel program.
-#[inline(never)]
+/// Decides and acts on an ICMP packet.
+#[inline(always)]
 pub fn walk<A: Family, P: PacketBytes, T: Flows<A>>(
     packet: &mut P,
     tables: &T,
     scratch: &mut Scratch<A>,
-) -> u32 {
+) -> Verdict {
     let (Ok(verdict) | Err(verdict)) = translate(packet, tables, scratch);
-    verdict.into_word(&mut scratch.leaves_by)
+    verdict
 }
 
 #[inline(always)]

@@ -4,9 +4,9 @@
 //! Decide, then write: every look-up and check precedes the first byte changed, so a packet that is passed or
 //! dropped is untouched. The one exception is a refused packet that becomes its own ICMP error ([`refuse`]).
 //!
-//! [`walk`] is the established path and nothing else: one flow-table look-up, one next hop, one counter. What
-//! changes state or makes flows is behind [`slow`], ICMP behind [`icmp`], calls of their own, so that the fast path can
-//! be read (and is checked by a test) in the program's instructions.
+//! [`established`] is that path and nothing else: one flow-table look-up, one next hop, one counter. What changes state
+//! or makes flows is behind [`slow`], ICMP behind [`icmp`], programs of their own in the kernel (ADR 0015), so that the
+//! fast path can be read (and is checked by a test) in its program's instructions.
 #![forbid(unsafe_code)]
 
 pub mod admit;
@@ -154,14 +154,6 @@ impl Verdict {
         Self::new(action, slot, egress.ifindex)
     }
 
-    /// For a function of its own in the kernel program, which can return one word: leaves the other in `ifindex`. It must
-    /// return something, for a pointer to its stack that is left in the register is refused.
-    #[inline(always)]
-    const fn into_word(self, ifindex: &mut u32) -> u32 {
-        *ifindex = self.ifindex;
-        self.code
-    }
-
     /// The word without the interface: all of a verdict that passes or drops.
     #[inline(always)]
     const fn first_word(self) -> u32 {
@@ -250,34 +242,60 @@ pub fn is_ipv6<P: PacketBytes>(packet: &P) -> bool {
     packet.at::<Ethernet>(0).is_some_and(|eth| eth.ether_type() == Ethernet::IPV6)
 }
 
+/// What a packet that is not of an established flow goes on with: programs of their own in the kernel, by a tail call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// [`slow::walk`].
+    Slow,
+    /// [`icmp::walk`].
+    Errors,
+}
+
 /// A packet's way through xlb, of family `A`; others are passed.
 #[inline(always)]
 pub fn walk<A: Family, P: PacketBytes, T: Flows<A>>(packet: &mut P, tables: &T) -> Verdict {
-    let seen = match A::headers(packet) {
+    let seen = match established(packet, tables) {
         Ok(seen) => seen,
         Err(verdict) => return verdict,
     };
-    let now = tables.now();
+    let walked = tables.with_scratch(packet.is_given_back(), |scratch| {
+        match take_up(packet, tables, &seen, scratch) {
+            Ok(Stage::Slow) => slow::walk(packet, tables, scratch),
+            Ok(Stage::Errors) => icmp::walk(packet, tables, scratch),
+            Err(verdict) => verdict,
+        }
+    });
+    walked.unwrap_or(Verdict::drop(DropReason::BadMapValue))
+}
+
+/// The established path. `Ok`: the packet needs more than that.
+#[inline(always)]
+pub fn established<A: Family, P: PacketBytes, T: Flows<A>>(
+    packet: &mut P,
+    tables: &T,
+) -> Step<Seen<A>> {
+    let seen = A::headers(packet)?;
     if let Some(entry) = tables.flow(&seen.key)
         && tcp_state::is_quiet(entry.state(), seen.tcp)
         && let Ok(hop) = rewrite::way(tables, entry.rewrite().hop, &seen)
     {
-        entry.touch(now);
-        return rewrite::send(packet, tables, entry.rewrite(), hop, &seen);
+        entry.touch(tables.now());
+        return Err(rewrite::send(packet, tables, entry.rewrite(), hop, &seen));
     }
-    let walked = tables.with_scratch(packet.is_given_back(), |scratch| {
-        scratch.begin(&seen, now, packet.ingress());
-        if seen.tcp.any(fragment::FAR)
-            && let Err(verdict) = parse::behind_options(packet, scratch)
-        {
-            return verdict;
-        }
-        let code = if scratch.seen.is_icmp() {
-            icmp::walk(packet, tables, scratch)
-        } else {
-            slow::walk(packet, tables, scratch)
-        };
-        Verdict { code, ifindex: scratch.leaves_by }
-    });
-    walked.unwrap_or(Verdict::drop(DropReason::BadMapValue))
+    Ok(seen)
+}
+
+/// Puts a packet into `scratch`; says who takes it from there.
+#[inline(always)]
+pub fn take_up<A: Family, P: PacketBytes, T: Tables>(
+    packet: &P,
+    tables: &T,
+    seen: &Seen<A>,
+    scratch: &mut Scratch<A>,
+) -> Step<Stage> {
+    scratch.begin(seen, tables.now(), packet.ingress());
+    if seen.tcp.any(fragment::FAR) {
+        parse::behind_options(packet, scratch)?;
+    }
+    Ok(if scratch.seen.is_icmp() { Stage::Errors } else { Stage::Slow })
 }

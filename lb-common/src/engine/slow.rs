@@ -58,8 +58,6 @@ pub struct Scratch<A = Addr4> {
     pub now: Tick,
     /// The interface it came in by.
     pub ifindex: u32,
-    /// By which interface it leaves, where it does.
-    pub leaves_by: u32,
     /// The flow that is being made.
     pub pair: Pair<A>,
     /// What may be in its way.
@@ -104,19 +102,9 @@ impl<A: Family> Scratch<A> {
     }
 }
 
-/// Decides and acts; the first word of the verdict. A function of its own in the kernel program (one call, only off the
-/// established path).
-#[inline(never)]
-pub fn walk<A: Family, P: PacketBytes, T: Flows<A>>(
-    packet: &mut P,
-    tables: &T,
-    scratch: &mut Scratch<A>,
-) -> u32 {
-    verdict(packet, tables, scratch).into_word(&mut scratch.leaves_by)
-}
-
+/// Decides and acts.
 #[inline(always)]
-fn verdict<A: Family, P: PacketBytes, T: Flows<A>>(
+pub fn walk<A: Family, P: PacketBytes, T: Flows<A>>(
     packet: &mut P,
     tables: &T,
     scratch: &mut Scratch<A>,

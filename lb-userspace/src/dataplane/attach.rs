@@ -9,7 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use lb_common::abi::{map, program};
+use lb_common::abi::map;
+use lb_common::abi::program::{self, Next};
 
 use super::error::{LoadError, Notice};
 use super::link::{self, Link, TcHook};
@@ -49,29 +50,12 @@ impl AttachedMode {
         }
     }
 
-    /// The same of IPv6.
-    pub(super) const fn program6(self) -> &'static str {
+    /// The map by which it goes on with others, and those.
+    pub(super) const fn next(self) -> (&'static str, &'static [(Next, &'static str)]) {
         match self {
-            Self::Xdp | Self::XdpGeneric => program::XDP6,
-            Self::Tc => program::TC6,
+            Self::Xdp | Self::XdpGeneric => (map::XDP_NEXT, &Next::XDP),
+            Self::Tc => (map::TC_NEXT, &Next::TC),
         }
-    }
-
-    /// The map by which the one goes on with the other.
-    pub(super) const fn next(self) -> &'static str {
-        match self {
-            Self::Xdp | Self::XdpGeneric => map::XDP_NEXT,
-            Self::Tc => map::TC_NEXT,
-        }
-    }
-
-    /// Its programs and the names of their pins.
-    pub(super) const fn pins(self) -> [(&'static str, &'static str); 2] {
-        let pin6 = match self {
-            Self::Xdp | Self::XdpGeneric => "xdp6",
-            Self::Tc => "tc_ingress6",
-        };
-        [(self.program(), self.pin()), (self.program6(), pin6)]
     }
 
     /// The name of its program's pin.
@@ -139,6 +123,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.links.is_empty() && self.filters.is_empty()
+    }
+
     /// Takes off what is not among them.
     pub(super) fn restore(&self, pins: &Pins) {
         // Already failing; what cannot be removed is told by the next start.

@@ -8,8 +8,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aya::maps::ProgramArray;
-use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{Config, Iface, LAYOUT, NextHop, map, program};
 
@@ -21,6 +19,7 @@ use super::held::Takers;
 use super::link::TcHook;
 use super::lock::InstanceLock;
 use super::maps::Maps;
+use super::next;
 use super::pins::Pins;
 use super::preflight::{self, InterfaceFacts, Mode};
 use super::reaper::Expire;
@@ -117,9 +116,11 @@ fn start(
     // Before a program can hand anything over.
     let takers = Takers::open(&mut ebpf);
     let mode = (options.mode, options.hook);
+    let mut continued = None;
     let (program, attached) =
         attach::attach_all(&pins, interfaces, mode, &mut notices, &mut |mode| {
-            go_on_with_ipv6(&mut ebpf, mode)?;
+            continued =
+                Some(next::fill(&mut ebpf, mode).and_then(|()| next::pin(&ebpf, mode, &pins))?);
             shape::load_program(&mut ebpf, mode.program())
         })?;
     let holding = takers.and_then(|takers| takers.for_frames_of(&program));
@@ -128,6 +129,7 @@ fn start(
     }
     maps.keep_interfaces(interfaces)?;
     pin_programs(&mut ebpf, &pins, program.mode)?;
+    next::forget_others(&pins, continued.as_deref())?;
 
     let clock = sys::open_pin(&pins.progs().join("clock"))
         .map_err(LoadError::file("open", pins.progs().join("clock")))?;
@@ -140,25 +142,6 @@ fn start(
     let tables = (maps, clock, expire);
     let dataplane = BpfDataplane::new(pins, tables, (options.hook, attached), notices, lock);
     Ok(dataplane.holding(holding.ok()))
-}
-
-/// Gives the mode's program of IPv6 to the kernel, and puts it where the mode's own looks for it: programs that are live
-/// share that map.
-pub(super) fn go_on_with_ipv6(ebpf: &mut Ebpf, mode: AttachedMode) -> Result<(), LoadError> {
-    let name = mode.program6();
-    shape::load_program(ebpf, name)?;
-    let failed = |cause| LoadError::Program { name, cause: Box::new(cause) };
-    let program = match ebpf.program(name) {
-        Some(Program::Xdp(program)) => program.fd(),
-        Some(Program::SchedClassifier(program)) => program.fd(),
-        _ => return Err(LoadError::Incomplete { kind: "program", name }),
-    };
-    let program = program.and_then(|fd| Ok(fd.try_clone()?)).map_err(failed)?;
-    let (map, next) = (mode.next(), program::Next::Ipv6 as u32);
-    let table = ebpf.map_mut(map).ok_or(LoadError::Incomplete { kind: "map", name: map })?;
-    ProgramArray::try_from(table)
-        .and_then(|mut table| table.set(next, &program, 0))
-        .map_err(|error| failed(error.into()))
 }
 
 /// How far the programs shift jiffies. Stamps in adopted maps are in the ticks of whoever wrote them.
@@ -195,7 +178,7 @@ fn load(
 
 /// Pins the programs, over those of an earlier run. Those of another mode go.
 fn pin_programs(ebpf: &mut Ebpf, pins: &Pins, mode: AttachedMode) -> Result<(), LoadError> {
-    for (name, pin) in mode.pins().into_iter().chain(HELPERS) {
+    for (name, pin) in [(mode.program(), mode.pin())].into_iter().chain(HELPERS) {
         let path = pins.progs().join(pin);
         let aside = pins.progs().join(format!("{pin}%25new"));
         // Left by a run that was killed between these two steps.
@@ -214,11 +197,9 @@ fn pin_programs(ebpf: &mut Ebpf, pins: &Pins, mode: AttachedMode) -> Result<(), 
         })?;
         std::fs::rename(&aside, &path).map_err(LoadError::file("rename", &aside))?;
     }
-    let ours = mode.pins();
-    let others = [AttachedMode::Xdp, AttachedMode::Tc].into_iter().flat_map(AttachedMode::pins);
-    for other in others.filter(|other| !ours.contains(other)) {
-        let path = pins.progs().join(other.1);
-        if path.exists() {
+    for other in [AttachedMode::Xdp, AttachedMode::Tc].map(AttachedMode::pin) {
+        let path = pins.progs().join(other);
+        if other != mode.pin() && path.exists() {
             std::fs::remove_file(&path).map_err(LoadError::file("remove", &path))?;
         }
     }
@@ -332,8 +313,13 @@ impl Drop for Created {
         }
         // Already failing; what cannot be removed is told by the next start.
         self.held.restore(&self.pins);
+        // Links that were there before may have the new program by now, which goes on with what is pinned.
+        let live = !self.held.is_empty();
         for path in self.pins.all().unwrap_or_default() {
-            if !path.starts_with(self.pins.links()) && !self.before.contains(&path) {
+            let kept = path.starts_with(self.pins.links())
+                || self.before.contains(&path)
+                || live && next::is_pin(&path);
+            if !kept {
                 let _ = std::fs::remove_file(&path);
             }
         }

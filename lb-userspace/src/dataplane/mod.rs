@@ -19,6 +19,7 @@ pub mod load;
 mod loads;
 pub mod lock;
 pub mod maps;
+mod next;
 pub mod object;
 pub mod pins;
 pub mod preflight;

@@ -23,8 +23,8 @@ const SIZED: [&str; 5] = [map::FLOWS4, map::FLOWS6, map::HALF_OPEN4, map::HALF_O
 /// Least size of those: an LRU needs some room for its lists.
 const LEAST: u32 = 256;
 
-/// Every map of this layout.
-const NEEDED: [&str; 27] = [
+/// Every map of this layout that is pinned by its name.
+const NEEDED: [&str; 25] = [
     map::FLOWS4,
     map::HALF_OPEN4,
     map::FLOWS6,
@@ -50,8 +50,6 @@ const NEEDED: [&str; 27] = [
     map::COUNT_RETIRED,
     map::IFACES,
     map::DEVICES,
-    map::XDP_NEXT,
-    map::TC_NEXT,
 ];
 
 /// What the object's maps look like, by name, and the rate of the kernel's clock.

@@ -16,7 +16,7 @@ use crate::dataplane::error::LoadError;
 use crate::dataplane::pins::{self, Pins};
 use crate::dataplane::shape::{self, AsideFolder};
 use crate::dataplane::table::{PerCpu, TableError};
-use crate::dataplane::{held, load, sys, test_run};
+use crate::dataplane::{held, next, sys, test_run};
 
 /// Entries of the maps whose elements are found by key: room for the few that one packet looks at. The LRU wants some for
 /// each CPU. Those that are indexed keep their size, but for the counters, which decide nothing.
@@ -69,7 +69,7 @@ impl Copy {
         loader.override_global(program::TICK_SHIFT, &shift, true);
         let mut ebpf = loader.load(object).map_err(shape::object_error)?;
         // XDP's, whatever the mode: what it is asked is decided by the engine that all programs have.
-        load::go_on_with_ipv6(&mut ebpf, AttachedMode::Xdp)?;
+        next::fill(&mut ebpf, AttachedMode::Xdp)?;
         let program = shape::load_program(&mut ebpf, program::XDP)?;
         let twin = match mode.program() {
             program::XDP => None,
