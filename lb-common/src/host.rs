@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::abi::{
     Budget, Config, ConnState, Flow, FlowKey, FlowRef, FragmentKey, Fragmented, Gauge, HeldHead,
-    HopId, Iface, LastHopKey, Load, NextHop, Notice, REASON_SLOTS, Real, RealCounters, RealId,
-    Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick, limits,
+    HopId, Iface, LastHopKey, Load, Method, NextHop, Notice, REASON_SLOTS, Real, RealCounters,
+    RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick, VlanKey, limits,
 };
 use crate::engine::parse::IP;
 use crate::engine::tables::{InsertError, LoadChange, Table};
-use crate::engine::{Flows, PacketBytes, Scratch, Tables, Verdict, is_ipv6, walk};
+use crate::engine::{Flows, PacketBytes, Scratch, Tables, Verdict, walk};
 use crate::wire::{Addr4, Addr6, Address, Wire};
 
 /// A frame in a vector, with room in front as XDP has.
@@ -25,6 +25,8 @@ pub struct Frame {
     pub ifindex: u32,
     /// Bytes of data in each of the packets it is made of; 0: it is one packet.
     pub segment: u16,
+    /// Whether there is no room in front of it.
+    pub cramped: bool,
     /// Whether somebody takes it when it is handed over.
     pub may_wait: bool,
     /// With what it was handed over.
@@ -68,6 +70,25 @@ impl PacketBytes for Frame {
         let length = IP + front + quoted;
         let fits = length <= self.bytes.len();
         self.bytes.truncate(length);
+        fits
+    }
+
+    fn came_by(&mut self, ifindex: u32) {
+        self.ifindex = ifindex;
+    }
+
+    fn open(&mut self, bytes: usize, _tunnel: Option<(Method, u8)>) -> bool {
+        if !self.cramped {
+            self.bytes.splice(IP..IP, std::iter::repeat_n(0, bytes));
+        }
+        !self.cramped
+    }
+
+    fn close(&mut self, bytes: usize) -> bool {
+        let fits = IP + bytes <= self.bytes.len();
+        if fits {
+            self.bytes.drain(IP..IP + bytes);
+        }
         fits
     }
 
@@ -186,6 +207,8 @@ pub struct HostTables {
     pub ports: Vec<u16>,
     /// IFACES.
     pub ifaces: HashMap<u32, Iface>,
+    /// VLANS.
+    pub vlans: HashMap<VlanKey, u32>,
     hops: RefCell<BTreeMap<HopId, Box<NextHop>>>,
     last_hops: RefCell<HashMap<LastHopKey, HopId>>,
     sticky: RefCell<HashMap<StickyKey, Sticky>>,
@@ -213,6 +236,7 @@ impl HostTables {
             locals: Vec::new(),
             ports: Vec::new(),
             ifaces: HashMap::new(),
+            vlans: HashMap::new(),
             hops: RefCell::default(),
             last_hops: RefCell::default(),
             sticky: RefCell::default(),
@@ -229,11 +253,7 @@ impl HostTables {
     /// One packet through the engine, counted as the shells count.
     pub fn run(&self, frame: &mut Frame, ifindex: u32) -> Verdict {
         frame.ifindex = ifindex;
-        let verdict = if is_ipv6(frame) {
-            walk::<Addr6, _, _>(frame, self)
-        } else {
-            walk::<Addr4, _, _>(frame, self)
-        };
+        let verdict = walk(frame, self);
         if verdict.slot() != 0 {
             self.reasons.borrow_mut()[verdict.slot() as usize] += 1;
         }
@@ -382,6 +402,10 @@ impl Tables for HostTables {
     fn put_last_hop(&self, key: &LastHopKey, id: HopId) -> Result<(), InsertError> {
         self.last_hops.borrow_mut().insert(*key, id);
         Ok(())
+    }
+
+    fn vlan(&self, key: &VlanKey) -> Option<u32> {
+        self.vlans.get(key).copied()
     }
 
     fn iface(&self, ifindex: u32) -> Option<&Iface> {

@@ -5,6 +5,8 @@
 //! | `xlb_xdp` | every frame that arrives on an interface of `--iface` |
 //! | `xlb_tc` | the same in mode tc: every frame that the network stack takes in there |
 //! | `xlb_xdp6`, `xlb_tc6` | those, for IPv6, as a tail call |
+//! | `xlb_xdp_tagged` | those with VLAN tags |
+//! | `xlb_xdp_outer`, `xlb_tc_outer` | those that leave by a tunnel or a VLAN |
 //! | `xlb_xdp_slow`, `xlb_xdp_icmp`, `xlb_tc_slow`, `xlb_tc_icmp`, the same with a 6 | those, for what is not established |
 //! | `xlb_expire`, `xlb_expire6` | the daemon's reaper, by BPF_PROG_TEST_RUN, with flow keys as its packet |
 //! | `xlb_clock` | the daemon at start, by BPF_PROG_TEST_RUN, to learn what jiffies are |
@@ -25,8 +27,8 @@ use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_redirect};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_common::abi::program::Next;
-use lb_common::abi::{DropReason, PassReason};
-use lb_common::engine::{self, Action, Flows, PacketBytes, Scratch, Stage, Step, Verdict};
+use lb_common::abi::{DropReason, PassReason, Tags};
+use lb_common::engine::{self, Action, PacketBytes, Stage, Verdict, outer};
 use lb_common::wire::{Addr4, Addr6};
 
 use packet::Frame;
@@ -37,8 +39,26 @@ use tables::{Kernel, Maps};
 trait Shell: PacketBytes {
     /// Goes on with another program; returns only if that is not there.
     fn go_on(&self, next: Next);
-    /// Turns a verdict into the hook's, and counts its reason.
-    fn carry_out(&self, verdict: Verdict) -> i32;
+    /// Turns a verdict into the hook's. What is bare goes on with what puts something in front of it.
+    fn send(&self, verdict: Verdict) -> i32;
+    /// Counts a verdict's reason and does what it says.
+    #[inline(always)]
+    fn carry_out(&self, verdict: Verdict) -> i32 {
+        if verdict.slot() != 0 {
+            tables::count_reason(verdict.slot());
+        }
+        if verdict.is_bare() {
+            let bare = maps::BARE.get_ptr_mut(u32::from(self.is_given_back()));
+            if let Some(bare) = bare {
+                // SAFETY: a per-CPU element, as the scratch memory.
+                unsafe { *bare = verdict.words() };
+                self.go_on(Next::Outer);
+            }
+            tables::count_reason(DropReason::BadMapValue.slot());
+            return self.send(LOST);
+        }
+        self.send(verdict)
+    }
 }
 
 impl Shell for Frame {
@@ -49,8 +69,7 @@ impl Shell for Frame {
     }
 
     #[inline(always)]
-    fn carry_out(&self, verdict: Verdict) -> i32 {
-        count(verdict);
+    fn send(&self, verdict: Verdict) -> i32 {
         let action = match verdict.action() {
             Action::Pass => xdp_action::XDP_PASS,
             Action::Drop => xdp_action::XDP_DROP,
@@ -73,8 +92,7 @@ impl Shell for Skb {
     }
 
     #[inline(always)]
-    fn carry_out(&self, verdict: Verdict) -> i32 {
-        count(verdict);
+    fn send(&self, verdict: Verdict) -> i32 {
         match verdict.action() {
             Action::Pass => TC_ACT_UNSPEC,
             Action::Drop => TC_ACT_SHOT,
@@ -88,33 +106,60 @@ impl Shell for Skb {
 
 /// The established path; what is not goes on with another program.
 #[inline(always)]
-fn enter<A: Maps, P: Shell>(packet: &mut P) -> i32 {
-    let taken_up = engine::established(packet, &Kernel).and_then(|seen| {
-        let scratch = |scratch: &mut _| engine::take_up(packet, &Kernel, &seen, scratch);
-        Flows::<A>::with_scratch(&Kernel, packet.is_given_back(), scratch).unwrap_or(LOST)
-    });
+fn enter<A: Maps, P: Shell>(packet: &mut P, tags: Tags) -> i32 {
+    let taken_up = match engine::established(packet, &Kernel) {
+        // SAFETY: the only one in this run.
+        Ok(seen) => match unsafe { tables::scratch::<A>(packet.is_given_back()) } {
+            Some(scratch) => engine::take_up(packet, &Kernel, &seen, tags, scratch),
+            None => Err(LOST),
+        },
+        Err(verdict) => Err(verdict),
+    };
     let verdict = match taken_up {
         Ok(stage) => {
             packet.go_on(if stage == Stage::Slow { A::SLOW } else { A::ERRORS });
-            Verdict::drop(DropReason::BadMapValue)
+            LOST
         }
-        Err(verdict) => verdict,
+        Err(verdict) => outer::put_back(packet, tags, verdict),
     };
     packet.carry_out(verdict)
 }
 
-/// There is no such program or no scratch memory: the object is not whole.
-const LOST: Step<Stage> = Err(Verdict::drop(DropReason::BadMapValue));
+/// There is no such program or no memory to share with it: the object is not whole.
+const LOST: Verdict = Verdict::drop(DropReason::BadMapValue);
 
 /// Goes on with a packet that another program has taken up.
 #[inline(always)]
-fn resume<A: Maps, P: Shell>(
-    packet: &mut P,
-    stage: impl FnOnce(&mut P, &Kernel, &mut Scratch<A>) -> Verdict,
-) -> i32 {
-    let given_back = packet.is_given_back();
-    let verdict = Kernel.with_scratch(given_back, |scratch| stage(packet, &Kernel, scratch));
-    packet.carry_out(verdict.unwrap_or(Verdict::drop(DropReason::BadMapValue)))
+fn resume<A: Maps, P: Shell, const ERRORS: bool>(packet: &mut P) -> i32 {
+    // SAFETY: the only one in this run.
+    let Some(scratch) = (unsafe { tables::scratch::<A>(packet.is_given_back()) }) else {
+        return packet.carry_out(LOST);
+    };
+    packet.came_by(scratch.ifindex);
+    let verdict = if ERRORS {
+        engine::icmp::walk(packet, &Kernel, scratch)
+    } else {
+        engine::slow::walk(packet, &Kernel, scratch)
+    };
+    let verdict = outer::put_back(packet, scratch.tags, verdict);
+    packet.carry_out(verdict)
+}
+
+/// Puts in front of a packet what its verdict says, and sends it.
+#[inline(always)]
+fn put_on<P: Shell>(packet: &mut P) -> i32 {
+    // SAFETY: a per-CPU element that the program before has just written.
+    let bare =
+        maps::BARE.get_ptr_mut(u32::from(packet.is_given_back())).map(|bare| unsafe { *bare });
+    let verdict = match bare {
+        Some(words) => outer::put_on(packet, &Kernel, Verdict::of_words(words)),
+        None => LOST,
+    };
+    // What it was before has been counted.
+    if verdict.action() == Action::Drop {
+        return packet.carry_out(verdict);
+    }
+    packet.send(verdict)
 }
 
 /// The data path.
@@ -125,37 +170,58 @@ pub fn xlb_xdp(ctx: XdpContext) -> u32 {
         frame.go_on(Next::Ipv6);
         return frame.carry_out(Verdict::pass(PassReason::NotIpv4)) as u32;
     }
-    enter::<Addr4, _>(&mut frame) as u32
+    if engine::is_tagged(&frame) {
+        frame.go_on(Next::Tagged);
+    }
+    enter::<Addr4, _>(&mut frame, Tags::default()) as u32
 }
 
 /// The data path of IPv6.
 #[xdp]
 pub fn xlb_xdp6(ctx: XdpContext) -> u32 {
-    enter::<Addr6, _>(&mut Frame::new(ctx)) as u32
+    enter::<Addr6, _>(&mut Frame::new(ctx), Tags::default()) as u32
+}
+
+/// Frames with tags, of both families.
+#[xdp]
+pub fn xlb_xdp_tagged(ctx: XdpContext) -> u32 {
+    let mut frame = Frame::new(ctx);
+    let sent = match outer::take_off(&mut frame, &Kernel) {
+        Ok(tags) if engine::is_ipv6(&frame) => enter::<Addr6, _>(&mut frame, tags),
+        Ok(tags) => enter::<Addr4, _>(&mut frame, tags),
+        Err(verdict) => frame.carry_out(verdict),
+    };
+    sent as u32
+}
+
+/// Tunnel headers and tags.
+#[xdp]
+pub fn xlb_xdp_outer(ctx: XdpContext) -> u32 {
+    put_on(&mut Frame::new(ctx)) as u32
 }
 
 /// What is not established.
 #[xdp]
 pub fn xlb_xdp_slow(ctx: XdpContext) -> u32 {
-    resume::<Addr4, _>(&mut Frame::new(ctx), engine::slow::walk) as u32
+    resume::<Addr4, _, false>(&mut Frame::new(ctx)) as u32
 }
 
 /// The same of IPv6.
 #[xdp]
 pub fn xlb_xdp_slow6(ctx: XdpContext) -> u32 {
-    resume::<Addr6, _>(&mut Frame::new(ctx), engine::slow::walk) as u32
+    resume::<Addr6, _, false>(&mut Frame::new(ctx)) as u32
 }
 
 /// ICMP.
 #[xdp]
 pub fn xlb_xdp_icmp(ctx: XdpContext) -> u32 {
-    resume::<Addr4, _>(&mut Frame::new(ctx), engine::icmp::walk) as u32
+    resume::<Addr4, _, true>(&mut Frame::new(ctx)) as u32
 }
 
 /// ICMPv6.
 #[xdp]
 pub fn xlb_xdp_icmp6(ctx: XdpContext) -> u32 {
-    resume::<Addr6, _>(&mut Frame::new(ctx), engine::icmp::walk) as u32
+    resume::<Addr6, _, true>(&mut Frame::new(ctx)) as u32
 }
 
 /// The data path behind GRO. What it passes goes on to other programs there, and to the stack.
@@ -170,7 +236,7 @@ pub fn xlb_tc(ctx: TcContext) -> i32 {
         return skb.carry_out(Verdict::pass(PassReason::NotIpv4));
     }
     skb.show_ipv4();
-    enter::<Addr4, _>(&mut skb)
+    enter::<Addr4, _>(&mut skb, Tags::default())
 }
 
 /// The same of IPv6.
@@ -178,39 +244,37 @@ pub fn xlb_tc(ctx: TcContext) -> i32 {
 pub fn xlb_tc6(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(ctx);
     skb.show_ipv6();
-    enter::<Addr6, _>(&mut skb)
+    enter::<Addr6, _>(&mut skb, Tags::default())
+}
+
+/// Tunnel headers.
+#[classifier]
+pub fn xlb_tc_outer(ctx: TcContext) -> i32 {
+    put_on(&mut Skb::new(ctx))
 }
 
 /// What is not established.
 #[classifier]
 pub fn xlb_tc_slow(ctx: TcContext) -> i32 {
-    resume::<Addr4, _>(&mut Skb::new(ctx), engine::slow::walk)
+    resume::<Addr4, _, false>(&mut Skb::new(ctx))
 }
 
 /// The same of IPv6.
 #[classifier]
 pub fn xlb_tc_slow6(ctx: TcContext) -> i32 {
-    resume::<Addr6, _>(&mut Skb::new(ctx), engine::slow::walk)
+    resume::<Addr6, _, false>(&mut Skb::new(ctx))
 }
 
 /// ICMP.
 #[classifier]
 pub fn xlb_tc_icmp(ctx: TcContext) -> i32 {
-    resume::<Addr4, _>(&mut Skb::new(ctx), engine::icmp::walk)
+    resume::<Addr4, _, true>(&mut Skb::new(ctx))
 }
 
 /// ICMPv6.
 #[classifier]
 pub fn xlb_tc_icmp6(ctx: TcContext) -> i32 {
-    resume::<Addr6, _>(&mut Skb::new(ctx), engine::icmp::walk)
-}
-
-/// Counts why, where there is a reason.
-#[inline(always)]
-fn count(verdict: Verdict) {
-    if verdict.slot() != 0 {
-        tables::count_reason(verdict.slot());
-    }
+    resume::<Addr6, _, true>(&mut Skb::new(ctx))
 }
 
 /// Ends expired flows among the keys in its packet; the number ended is its return value.

@@ -11,7 +11,7 @@ use lb_common::abi::program::Next;
 use lb_common::abi::{
     Budget, Config, Flow, FlowKey, FragmentKey, Fragmented, Gauge, HeldHead, Iface, LastHopKey,
     Load, NextHop, REASON_SLOTS, Real, RealCounters, Retired, Service, ServiceKey, Spent, Sticky,
-    StickyKey, limits,
+    StickyKey, VlanKey, limits,
 };
 use lb_common::engine::Scratch;
 use lb_common::wire::Addr6;
@@ -69,6 +69,9 @@ pub static HELD: PerfEventArray<HeldHead> = PerfEventArray::new(0);
 pub static SCRATCH4: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 pub static SCRATCH6: PerCpuArray<Scratch<Addr6>> = PerCpuArray::with_max_entries(2, 0);
+/// A verdict on its way to what puts something in front of the packet; with the same two elements.
+#[map]
+pub static BARE: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 pub static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_SLOTS, 0);
 #[map]
@@ -78,6 +81,8 @@ pub static COUNT_RETIRED: HashMap<ServiceKey, Retired> =
     HashMap::pinned(limits::SERVICES, BPF_F_NO_PREALLOC);
 #[map]
 pub static IFACES: HashMap<u32, Iface> = HashMap::pinned(limits::IFACES, 0);
+#[map]
+pub static VLANS: HashMap<VlanKey, u32> = HashMap::pinned(limits::IFACES, BPF_F_NO_PREALLOC);
 #[map]
 pub static DEVICES: DevMapHash = DevMapHash::pinned(limits::IFACES, 0);
 /// Not pinned by name: an old program must not go on with a new one.

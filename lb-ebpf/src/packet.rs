@@ -7,12 +7,13 @@ use aya_ebpf::helpers::generated::{
     bpf_perf_event_output, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
 };
 use aya_ebpf::programs::XdpContext;
-use lb_common::abi::{GIVEN_BACK, HeldHead, LAST_TRY};
+use lb_common::abi::{GIVEN_BACK, HeldHead, LAST_TRY, Method};
 use lb_common::engine::family::place::Place;
 use lb_common::engine::family::{ipv4, ipv6};
 use lb_common::engine::parse::IP;
 use lb_common::engine::{PacketBytes, sum};
 use lb_common::wire::Wire;
+use lb_common::wire::eth::Ethernet;
 
 use crate::maps;
 use crate::window::Window;
@@ -22,13 +23,15 @@ pub struct Frame {
     bytes: Window,
     /// By value: a reference to it would cost two words of the stack where this costs one.
     ctx: XdpContext,
+    /// As [`PacketBytes::ingress`]; 0: as the context has it.
+    vlan: u32,
 }
 
 impl Frame {
     /// The frame of this run.
     #[inline(always)]
     pub fn new(ctx: XdpContext) -> Self {
-        Self { bytes: Window::new(ctx.data(), ctx.data_end()), ctx }
+        Self { bytes: Window::new(ctx.data(), ctx.data_end()), ctx, vlan: 0 }
     }
 
     /// What the kernel handed to the program.
@@ -119,8 +122,16 @@ impl PacketBytes for Frame {
 
     #[inline(always)]
     fn ingress(&self) -> u32 {
+        if self.vlan != 0 {
+            return self.vlan;
+        }
         // SAFETY: the context is valid for the whole run of the program.
         unsafe { (*self.ctx.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn came_by(&mut self, ifindex: u32) {
+        self.vlan = ifindex;
     }
 
     /// The end is read once more, where the compiler cannot see that it is the same: else it concludes from "the packet is
@@ -141,6 +152,28 @@ impl PacketBytes for Frame {
         let surplus = black_box(self.len()) as i32 - (IP + front + quoted) as i32;
         // SAFETY: as above.
         let done = grown && unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -surplus) } == 0;
+        self.reload();
+        done
+    }
+
+    #[inline(always)]
+    fn open(&mut self, bytes: usize, _tunnel: Option<(Method, u8)>) -> bool {
+        // SAFETY: the context is valid; the packet pointers are read again below.
+        let grown = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(bytes as i32)) } == 0;
+        self.reload();
+        let Some(&ethernet) = self.far::<[u8; Ethernet::LEN]>(bytes) else { return false };
+        let Some(front) = self.at_mut(0) else { return false };
+        *front = ethernet;
+        grown
+    }
+
+    #[inline(always)]
+    fn close(&mut self, bytes: usize) -> bool {
+        let Some(&ethernet) = self.at::<[u8; Ethernet::LEN]>(0) else { return false };
+        let Some(front) = self.far_mut(bytes) else { return false };
+        *front = ethernet;
+        // SAFETY: as above.
+        let done = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, bytes as i32) } == 0;
         self.reload();
         done
     }

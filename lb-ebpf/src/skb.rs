@@ -6,14 +6,16 @@
 //! (`CHECKSUM_COMPLETE`: `skb->csum` is the sum of the packet). The helpers know which; the program is not told.
 
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_F_CURRENT_CPU, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_adj_room_mode,
+    __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6,
+    BPF_F_ADJ_ROOM_ENCAP_L4_GRE, BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO,
+    BPF_F_CURRENT_CPU, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_adj_room_mode,
 };
 use aya_ebpf::helpers::generated::{
     bpf_l4_csum_replace, bpf_perf_event_output, bpf_skb_adjust_room, bpf_skb_change_tail,
     bpf_skb_pull_data,
 };
 use aya_ebpf::programs::TcContext;
-use lb_common::abi::{FlowRewrite, GIVEN_BACK, HeldHead, LAST_TRY};
+use lb_common::abi::{FlowRewrite, GIVEN_BACK, HeldHead, LAST_TRY, Method};
 use lb_common::engine::family::place::Place;
 use lb_common::engine::family::{ipv4, ipv6};
 use lb_common::engine::parse::{self, IP};
@@ -278,6 +280,35 @@ impl PacketBytes for Skb {
         let done = copied && self.cut_front(cut) && self.cut_front(NUDGE);
         self.reload();
         done
+    }
+
+    #[inline(always)]
+    fn came_by(&mut self, _ifindex: u32) {}
+
+    /// The kernel is told what the headers are, so that it can take apart what is several packets in one; each of them
+    /// was measured, so none has to become smaller.
+    #[inline(always)]
+    fn open(&mut self, bytes: usize, tunnel: Option<(Method, u8)>) -> bool {
+        let Some((method, version)) = tunnel else { return false };
+        let network =
+            if version == 6 { BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 } else { BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 };
+        let transport = match method {
+            Method::Gre => BPF_F_ADJ_ROOM_ENCAP_L4_GRE,
+            Method::Gue => BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
+            _ => 0,
+        };
+        let flags = u64::from(network | transport | BPF_F_ADJ_ROOM_FIXED_GSO);
+        let mode = bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
+        // SAFETY: the context is valid; the packet pointers are read again below.
+        let done = unsafe { bpf_skb_adjust_room(self.ctx, bytes as i32, mode, flags) } == 0;
+        self.reload();
+        done
+    }
+
+    /// Tags lie beside a buffer, not in it.
+    #[inline(always)]
+    fn close(&mut self, _bytes: usize) -> bool {
+        false
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use lb_common::abi::program::Next;
 use lb_common::abi::{
     Budget, Config, ConnState, Flow, FlowKey, FlowRef, FragmentKey, Fragmented, Gauge, HopId,
     Iface, LastHopKey, Load, NextHop, Notice, Real, RealId, Service, ServiceId, ServiceKey, Sticky,
-    StickyKey, Tick,
+    StickyKey, Tick, VlanKey,
 };
 use lb_common::engine::tables::{InsertError, LoadChange, Table};
 use lb_common::engine::{Family, Flows, Scratch, Tables, sched};
@@ -151,6 +151,12 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
+    fn vlan(&self, key: &VlanKey) -> Option<u32> {
+        // SAFETY: copied at once.
+        unsafe { maps::VLANS.get(key) }.copied()
+    }
+
+    #[inline(always)]
     fn iface(&self, ifindex: u32) -> Option<&Iface> {
         // SAFETY: written at start and on link changes only, whole.
         unsafe { maps::IFACES.get(ifindex) }
@@ -249,6 +255,18 @@ impl Maps for Addr6 {
     const ERRORS: Next = Next::Icmp6;
 }
 
+/// This CPU's scratch memory of a family.
+///
+/// # Safety
+///
+/// Nobody else in this run has it. Frames that arrive do not interrupt one another on their CPU, and those that are given
+/// back are run one after the other, by one thread.
+#[inline(always)]
+pub unsafe fn scratch<A: Maps>(given_back: bool) -> Option<&'static mut Scratch<A>> {
+    // SAFETY: a per-CPU element, lent once in a run.
+    A::SCRATCH.get_ptr_mut(u32::from(given_back)).map(|scratch| unsafe { &mut *scratch })
+}
+
 impl<A: Maps> Flows<A> for Kernel {
     #[inline(always)]
     fn with_scratch<R>(
@@ -256,10 +274,8 @@ impl<A: Maps> Flows<A> for Kernel {
         given_back: bool,
         work: impl FnOnce(&mut Scratch<A>) -> R,
     ) -> Option<R> {
-        let scratch = A::SCRATCH.get_ptr_mut(u32::from(given_back))?;
-        // SAFETY: a per-CPU element, lent once in a run. Frames that arrive do not interrupt one another on their CPU, and
-        // those that are given back are run one after the other, by one thread.
-        Some(work(unsafe { &mut *scratch }))
+        // SAFETY: lent to `work` alone.
+        unsafe { scratch(given_back) }.map(work)
     }
 
     #[inline(always)]

@@ -33,7 +33,12 @@ pub fn deepest(object: &object::File<'_>, program: &str, depths: &[u32]) -> Resu
     let mut functions = Functions { object, order: vec![entry], calls: HashMap::new() };
     functions.follow(entry)?;
     let count = functions.order.len();
-    ensure!(count == depths.len(), "{count} functions and {} stack depths", depths.len());
+    let order = &functions.order;
+    ensure!(
+        count == depths.len(),
+        "`{program}`: {count} functions ({order:?}) and {} stack depths ({depths:?})",
+        depths.len()
+    );
     Ok(functions.below(entry, depths))
 }
 

@@ -11,8 +11,8 @@ use bytemuck::Zeroable;
 use lb_common::abi::program::Next;
 use lb_common::abi::{
     Flow, FlowKey, FragmentKey, Fragmented, Gauge, HopId, Iface, LastHopKey, Load, NextHop,
-    REASON_SLOTS, RealCounters, RealId, Service, ServiceKey, Sticky, StickyKey, limits, map,
-    program,
+    REASON_SLOTS, RealCounters, RealId, Service, ServiceKey, Sticky, StickyKey, VlanKey, limits,
+    map, program,
 };
 use lb_common::wire::{Addr4, Addr6, Address};
 
@@ -105,8 +105,8 @@ impl Kernel {
 
     /// Puts the programs where those that run first go on with them.
     fn chain(&mut self) -> Result<()> {
-        for (map, programs) in [(map::XDP_NEXT, Next::XDP), (map::TC_NEXT, Next::TC)] {
-            for (next, name) in programs {
+        for (map, programs) in [(map::XDP_NEXT, &Next::XDP[..]), (map::TC_NEXT, &Next::TC)] {
+            for &(next, name) in programs {
                 let program = match self.bpf.program(name).context("no such program")? {
                     Program::Xdp(program) => program.fd()?.try_clone()?,
                     Program::SchedClassifier(program) => program.fd()?.try_clone()?,
@@ -151,8 +151,15 @@ impl Kernel {
             self.array::<u32>(map::PORTS)?.set(at, u32::from(*port), 0)?;
         }
         self.hash::<u32, Iface>(map::IFACES)?.insert(IFINDEX, world.iface, 0)?;
+        for (key, ifindex, iface) in &world.vlans {
+            self.hash::<VlanKey, u32>(map::VLANS)?.insert(key, ifindex, 0)?;
+            self.hash::<u32, Iface>(map::IFACES)?.insert(ifindex, iface, 0)?;
+        }
         let devices = self.bpf.map_mut(map::DEVICES).context("no devmap")?;
-        DevMapHash::try_from(devices)?.insert(IFINDEX, IFINDEX, None, 0)?;
+        let mut devices = DevMapHash::try_from(devices)?;
+        for ifindex in world.vlans.iter().map(|(_, ifindex, _)| *ifindex).chain([IFINDEX]) {
+            devices.insert(ifindex, IFINDEX, None, 0)?;
+        }
         Ok(())
     }
 

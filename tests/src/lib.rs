@@ -22,4 +22,5 @@ pub mod packets6;
 /// A BPF file system of a test's own.
 pub mod pins;
 /// A small set of services and real servers, to be put into the engine's host tables and into maps.
+pub mod tags;
 pub mod world;

@@ -4,9 +4,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use lb_common::abi::{
     Config, ConnState, HopState, Iface, LAYOUT, Method, NextHop, Real, RealFlags, RealId,
-    Scheduler, Service, ServiceId, ServiceKey, Timeouts,
+    Scheduler, Service, ServiceId, ServiceKey, Tag, Tags, Timeouts, VlanKey,
 };
+use lb_common::engine::outer;
 use lb_common::host::HostTables;
+use lb_common::wire::vlan::Vlan;
 use lb_common::wire::{Addr4, Addr6, Mac, Port};
 
 use crate::packets::{self, End};
@@ -31,6 +33,25 @@ pub const TWIN: u16 = 10_006;
 pub const DNS: u16 = 53;
 /// UDP, rr, full-NAT.
 pub const UDP_FULL_NAT: u16 = 54;
+
+/// TCP, rr, direct routing. This and those below are in [`World::with_outer_headers`] alone.
+pub const DR: u16 = 10_007;
+/// TCP, rr, IP in IP.
+pub const IPIP: u16 = 10_008;
+/// TCP, rr, GRE; with a checksum to the second real server.
+pub const GRE: u16 = 10_009;
+/// TCP, rr, GUE; the same.
+pub const GUE: u16 = 10_010;
+/// TCP, rr; IPv4 in tunnels of IPv6, IPv6 in GRE over IPv4.
+pub const ACROSS: u16 = 10_011;
+/// UDP, rr, direct routing.
+pub const DR_UDP: u16 = 55;
+/// Where GUE is received.
+pub const GUE_PORT: u16 = 6_080;
+/// The interface of VLAN 100.
+pub const VLAN: u32 = 100;
+/// The interface of VLAN 7 in the provider's VLAN 200.
+pub const QINQ: u32 = 207;
 
 /// The real servers of every service but [`TWIN`].
 pub const REALS: [End; 2] =
@@ -66,6 +87,8 @@ pub struct World {
     pub locals: Vec<Addr6>,
     pub ports: Vec<u16>,
     pub iface: Iface,
+    /// VLANs on the interface: their tags, their own interfaces.
+    pub vlans: Vec<(VlanKey, u32, Iface)>,
 }
 
 /// The address of a real server's link.
@@ -102,7 +125,9 @@ impl World {
                 pad: [0; 3],
                 addr: Addr4::from(OUTER),
                 addr6: Addr6::from(OUTER6),
+                tags: Tags::default(),
             },
+            vlans: Vec::new(),
         };
         for (state, ticks) in world.config.timeouts.by_state.iter_mut().enumerate() {
             *ticks = Timeouts::IPVS_SECONDS[state] * 4;
@@ -132,6 +157,49 @@ impl World {
         world
     }
 
+    /// The same, and services whose packets leave as they are, some in tunnels; and VLANs.
+    pub fn with_outer_headers(flows: u32) -> Self {
+        let mut world = Self::new(flows);
+        for (port, method) in
+            [(DR, Method::Dr), (IPIP, Method::Ipip), (GRE, Method::Gre), (GUE, Method::Gue)]
+        {
+            world.serve(port, 6, Scheduler::Cycle, method, [1, 1]);
+            world.serve6(port, 6, Scheduler::Cycle, method, [1, 1]);
+        }
+        world.serve(DR_UDP, 17, Scheduler::Cycle, Method::Dr, [1, 1]);
+        let (ipv4, ipv6) = (
+            REALS.map(|(addr, port)| (Addr6::from(addr), port)),
+            REALS6.map(|(addr, port)| (Addr6::from(addr), port)),
+        );
+        let rr = Scheduler::Cycle;
+        world.serve_at((VIP.into(), ACROSS, 6), rr, Method::Ipip, (ipv6, 1), [1, 1]);
+        world.serve_at((VIP6.into(), ACROSS, 6), rr, Method::Gre, (ipv4, 0), [1, 1]);
+        for (tags, ifindex) in
+            [([Vlan::CUSTOMER, [0, 100]], VLAN), ([Vlan::PROVIDER, [0, 200]], QINQ - 1)]
+        {
+            world.vlan(Tags([Tag::new(tags[0], tags[1]), Tag::default()]), ifindex);
+        }
+        let inner = Tag::new(Vlan::CUSTOMER, [0, 7]);
+        world.vlan(Tags([Tag::new(Vlan::PROVIDER, [0, 200]), inner]), QINQ);
+        world
+    }
+
+    fn vlan(&mut self, tags: Tags, ifindex: u32) {
+        let key = VlanKey { tags, ifindex: IFINDEX, pad: 0 };
+        let iface = Iface { tags, flags: NextHop::TAGGED, ..self.iface };
+        self.vlans.push((key, ifindex, iface));
+    }
+
+    /// Puts the real servers of a service behind a VLAN.
+    pub fn move_to_vlan(&mut self, port: u16, ifindex: u32) {
+        for ((_, hop), (_, real)) in self.hops.iter_mut().zip(&self.reals) {
+            if real.service.port.get() == port {
+                hop.ifindex = ifindex;
+                hop.flags |= NextHop::TAGGED;
+            }
+        }
+    }
+
     fn serve(&mut self, port: u16, proto: u8, how: Scheduler, method: Method, weights: [u32; 2]) {
         let reals = REALS.map(|(addr, port)| (addr.into(), port));
         self.serve_at((VIP.into(), port, proto), how, method, (reals, 0), weights);
@@ -156,6 +224,8 @@ impl World {
         let mut usable = Vec::new();
         for ((addr, port), weight) in reals.into_iter().zip(weights) {
             let real = RealId(self.reals.len() as u32);
+            let second = !usable.is_empty() && matches!(method, Method::Gre | Method::Gue);
+            let checksum = if second { RealFlags::CHECKSUM } else { 0 };
             if weight > 0 {
                 usable.push(real);
             }
@@ -165,20 +235,28 @@ impl World {
                     addr,
                     port: Port::new(port),
                     method: method as u8,
-                    flags: RealFlags::USED | RealFlags::UP,
+                    // The second real server's tunnel has checksums.
+                    flags: RealFlags::USED | RealFlags::UP | checksum,
                     weight,
                     locals_at,
                     locals_len: 1,
                     service: key,
                     service_id: id,
+                    tunnel_port: Port::new(GUE_PORT),
+                    ..Real::default()
                 },
             ));
+            let (mtu, flags) = if method.is_tunnel() {
+                (outer::mtu(1500, method, checksum, addr.is_ipv6()), NextHop::TUNNEL)
+            } else {
+                (1500, 0)
+            };
             let hop = NextHop {
                 dst: real_mac(real),
                 state: HopState::Valid as u8,
-                flags: 0,
+                flags,
                 src: INNER_MAC,
-                mtu: 1500,
+                mtu,
                 ifindex: IFINDEX,
                 pad: 0,
             };
@@ -220,6 +298,10 @@ impl World {
         tables.locals.clone_from(&self.locals);
         tables.ports.clone_from(&self.ports);
         tables.ifaces.insert(IFINDEX, self.iface);
+        for (key, ifindex, iface) in &self.vlans {
+            tables.vlans.insert(*key, *ifindex);
+            tables.ifaces.insert(*ifindex, *iface);
+        }
         for (real, hop) in &self.hops {
             tables.set_hop(real.hop(), *hop);
         }

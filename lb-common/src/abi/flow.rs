@@ -74,6 +74,8 @@ impl FlowFlags {
     pub const REPLY: u8 = 1;
     /// Full-NAT: the source is translated too.
     pub const FULL_NAT: u8 = 2;
+    /// DR or a tunnel: nothing is translated, and the real server's answers usually do not come by here.
+    pub const DIRECT: u8 = 4;
 }
 
 /// The part of a flow entry that never changes while the entry lives. 40 bytes, or 64.
@@ -130,6 +132,12 @@ impl<A: Address> FlowRewrite<A> {
     #[inline(always)]
     pub fn twin(&self) -> FlowKey<A> {
         self.outgoing().reversed()
+    }
+
+    /// Whether nothing is translated.
+    #[inline(always)]
+    pub fn is_direct(&self) -> bool {
+        self.flags & FlowFlags::DIRECT != 0
     }
 
     /// Whether the entry is of the direction real server to client.

@@ -19,7 +19,7 @@ pub use counter::{Budget, Gauge, RealCounters, Retired, Spent};
 pub use flow::{Flow, FlowFlags, FlowKey, FlowRef, FlowRewrite};
 pub use fragment::{FragmentKey, Fragmented};
 pub use held::{GIVEN_BACK, HeldHead, LAST_TRY};
-pub use hop::{HopState, Iface, LastHopKey, NextHop};
+pub use hop::{HopState, Iface, LastHopKey, NextHop, Tag, Tags, VlanKey};
 pub use id::{HopId, RealId, ServiceId, Tick};
 pub use reason::{DropReason, Notice, PassReason, REASON_SLOTS};
 pub use service::{
@@ -28,7 +28,7 @@ pub use service::{
 pub use state::ConnState;
 
 /// The number of this layout; pins of another layout are never read as if they were of this one.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// Capacities that the program's loops and indices rely on; the daemon refuses configurations beyond them.
 pub mod limits {
@@ -46,8 +46,8 @@ pub mod limits {
     pub const LOCALS: u32 = 4_096;
     /// Entries of PORTS: every port that full-NAT could ever use.
     pub const PORTS: u32 = 65_536;
-    /// Interfaces of one instance.
-    pub const IFACES: u32 = 64;
+    /// Interfaces of one instance, VLANs included.
+    pub const IFACES: u32 = 4_096;
     /// Ports tried for one full-NAT flow before the pool counts as exhausted.
     pub const PORT_TRIES: u32 = 32;
     /// Keys that one run of the expiry program takes.
@@ -113,9 +113,11 @@ pub mod map {
     pub const COUNT_REAL: &str = "COUNT_REAL";
     /// [`ServiceKey`](super::ServiceKey) → [`Retired`](super::Retired). HASH; the daemon's alone, no program looks.
     pub const COUNT_RETIRED: &str = "COUNT_RETIRED";
-    /// Ifindex → [`Iface`](super::Iface): the interfaces of `--iface`. HASH; written by the daemon only.
+    /// Ifindex → [`Iface`](super::Iface): the interfaces of `--iface` and the VLANs on them. HASH; written by the daemon only.
     pub const IFACES: &str = "IFACES";
-    /// Ifindex → ifindex: where frames may leave. DEVMAP_HASH.
+    /// [`VlanKey`](super::VlanKey) → `u32` ifindex of the VLAN's interface. HASH; written by the daemon only.
+    pub const VLANS: &str = "VLANS";
+    /// Ifindex → ifindex: where frames may leave; a VLAN's leave by the interface below it. DEVMAP_HASH.
     pub const DEVICES: &str = "DEVICES";
     /// [`program::Next`](super::program::Next) → program: what an XDP program goes on with. `PROG_ARRAY`. Each load of the
     /// programs has one of its own, pinned beside them: what they hand to one another lies in maps of that load, too.
@@ -138,6 +140,10 @@ pub mod program {
     pub const XDP_ICMP: &str = "xlb_xdp_icmp";
     /// ICMPv6.
     pub const XDP_ICMP6: &str = "xlb_xdp_icmp6";
+    /// Frames with VLAN tags: takes them off and goes on as [`XDP`] or [`XDP6`].
+    pub const XDP_TAGGED: &str = "xlb_xdp_tagged";
+    /// Puts tunnel headers and tags on what leaves.
+    pub const XDP_OUTER: &str = "xlb_xdp_outer";
     /// As [`XDP`] for tc's ingress.
     pub const TC: &str = "xlb_tc";
     /// As [`XDP6`].
@@ -150,6 +156,8 @@ pub mod program {
     pub const TC_ICMP: &str = "xlb_tc_icmp";
     /// As [`XDP_ICMP6`].
     pub const TC_ICMP6: &str = "xlb_tc_icmp6";
+    /// As [`XDP_OUTER`], without tags: those are the VLAN interface's business.
+    pub const TC_OUTER: &str = "xlb_tc_outer";
     /// Removes expired flows; never attached, run by the daemon with keys as its packet.
     pub const EXPIRE: &str = "xlb_expire";
     /// The same of IPv6.
@@ -174,26 +182,33 @@ pub mod program {
         Icmp = 3,
         /// [`XDP_ICMP6`].
         Icmp6 = 4,
+        /// [`XDP_OUTER`].
+        Outer = 5,
+        /// [`XDP_TAGGED`].
+        Tagged = 6,
     }
 
     impl Next {
         /// Entries of each.
-        pub const COUNT: u32 = 5;
+        pub const COUNT: u32 = 7;
         /// All of XDP_NEXT, with their programs.
-        pub const XDP: [(Self, &str); Self::COUNT as usize] = [
+        pub const XDP: [(Self, &str); 7] = [
             (Self::Ipv6, XDP6),
             (Self::Slow, XDP_SLOW),
             (Self::Slow6, XDP_SLOW6),
             (Self::Icmp, XDP_ICMP),
             (Self::Icmp6, XDP_ICMP6),
+            (Self::Outer, XDP_OUTER),
+            (Self::Tagged, XDP_TAGGED),
         ];
         /// All of TC_NEXT.
-        pub const TC: [(Self, &str); Self::COUNT as usize] = [
+        pub const TC: [(Self, &str); 6] = [
             (Self::Ipv6, TC6),
             (Self::Slow, TC_SLOW),
             (Self::Slow6, TC_SLOW6),
             (Self::Icmp, TC_ICMP),
             (Self::Icmp6, TC_ICMP6),
+            (Self::Outer, TC_OUTER),
         ];
     }
 }

@@ -65,6 +65,7 @@ reasons! {
     TinyFragment = 14, "tiny_fragment", "a first fragment that ends inside the TCP or UDP header, so that nobody can say whose it is";
     BadIpv6 = 15, "bad_ipv6", "the IPv6 header contradicts itself or the frame: version or payload length";
     HeaderChain = 16, "header_chain", "an IPv6 packet with more than eight extension headers";
+    UnknownVlan = 17, "unknown_vlan", "a frame with the tag of a VLAN that has no interface on this host, or with more than two tags";
 }
 
 impl PassReason {
@@ -80,7 +81,7 @@ reasons! {
     FlowTableFull = 3, "flow_table_full", "the flow table holds as many flows as it may; live flows are never thrown out for a new one";
     HalfOpenFull = 4, "half_open_full", "the table of half-open flows took no entry";
     SnatPortsExhausted = 5, "snat_ports_exhausted", "no free source port in the full-NAT pool for this real server";
-    NoLocalAddress = 6, "no_local_address", "full-NAT has no source address towards this real server";
+    NoLocalAddress = 6, "no_local_address", "full-NAT, or a tunnel, has no source address towards this real server";
     TupleClash = 7, "tuple_clash", "the same client address and port already talks to the same real server through another virtual server";
     NoNeighbour = 8, "no_neighbour", "the next hop has no link-layer address: it does not answer ARP or neighbour solicitations";
     RealGone = 9, "real_gone", "the real server of this flow was removed; silent, as IPVS with expire_nodest_conn 0";
@@ -107,6 +108,7 @@ reasons! {
     BadIpOption = 30, "bad_ip_option", "a packet for a virtual server or of a flow with an IPv4 option that is longer than the header, or of no length";
     Jumbogram = 31, "jumbogram", "an IPv6 packet for a virtual server or of a flow that hides its length in an option (RFC 2675)";
     NoUdpChecksum = 32, "no_udp_checksum", "a new flow's first datagram over IPv6 without a checksum (RFC 8200, 8.1)";
+    NoRoomInFront = 33, "no_room_in_front", "the driver left no room in front of the frame for a tunnel's headers or a VLAN tag";
 }
 
 reasons! {

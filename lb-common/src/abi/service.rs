@@ -89,6 +89,14 @@ pub enum Method {
     Nat = 0,
     /// Destination and source are translated.
     FullNat = 1,
+    /// Direct routing: the frame is sent to the real server as it is, which has the virtual address itself.
+    Dr = 2,
+    /// The same through a tunnel: IP in IP (RFC 2003, 2473, 4213).
+    Ipip = 3,
+    /// The same through GRE (RFC 2784).
+    Gre = 4,
+    /// The same through GUE, variant 0 (draft-ietf-intarea-gue), to [`Real::tunnel_port`].
+    Gue = 5,
 }
 
 impl Method {
@@ -98,8 +106,24 @@ impl Method {
         Some(match raw {
             0 => Self::Nat,
             1 => Self::FullNat,
+            2 => Self::Dr,
+            3 => Self::Ipip,
+            4 => Self::Gre,
+            5 => Self::Gue,
             _ => return None,
         })
+    }
+
+    /// Whether nothing is translated.
+    #[inline(always)]
+    pub const fn is_direct(self) -> bool {
+        !matches!(self, Self::Nat | Self::FullNat)
+    }
+
+    /// Whether packets are put into others.
+    #[inline(always)]
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gre | Self::Gue)
     }
 }
 
@@ -113,9 +137,11 @@ impl RealFlags {
     pub const UP: u8 = 2;
     /// Removed from its service, kept until its flows are gone; the id is not given to another.
     pub const REMOVED: u8 = 4;
+    /// GRE, GUE: with a checksum over what is in the tunnel.
+    pub const CHECKSUM: u8 = 8;
 }
 
-/// An element of REALS: a real server of one service. 56 bytes. Written by the daemon only.
+/// An element of REALS: a real server of one service. 60 bytes. Written by the daemon only.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
 pub struct Real {
@@ -129,14 +155,18 @@ pub struct Real {
     pub flags: u8,
     /// Effective weight: connections are divided by it in wlc.
     pub weight: u32,
-    /// Full-NAT: where its source addresses start in LOCALS.
+    /// Full-NAT and tunnels: where the source addresses towards it start in LOCALS.
     pub locals_at: u32,
-    /// Full-NAT: how many there are.
+    /// Full-NAT: how many there are; a tunnel takes the first.
     pub locals_len: u32,
     /// The service it belongs to, so that ids are found again after a restart.
     pub service: ServiceKey,
     /// Index of that service.
     pub service_id: ServiceId,
+    /// GUE: the UDP port of the tunnel's end.
+    pub tunnel_port: Port,
+    /// 0.
+    pub pad: [u8; 2],
 }
 
 /// An element of LOADS: connections of a real server now. Written by the programs only.
@@ -170,7 +200,7 @@ pub struct Sticky {
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 20 && size_of::<Service>() == 36);
-const _: () = assert!(size_of::<Real>() == 56 && size_of::<Load>() == 8);
+const _: () = assert!(size_of::<Real>() == 60 && size_of::<Load>() == 8);
 
 #[cfg(feature = "user")]
 mod pod {

@@ -133,7 +133,11 @@ fn begin<A: Family>(
     way_back: HopId,
     scratch: &mut Scratch<A>,
 ) {
-    let flags = if real.method == Method::FullNat as u8 { FlowFlags::FULL_NAT } else { 0 };
+    let flags = match Method::from_raw(real.method) {
+        Some(Method::FullNat) => FlowFlags::FULL_NAT,
+        Some(method) if method.is_direct() => FlowFlags::DIRECT,
+        _ => 0,
+    };
     let pair = &mut scratch.pair;
     for (rewrite, hop, flags) in [
         (&mut pair.request.rewrite, id.hop(), flags),
@@ -152,21 +156,23 @@ fn begin<A: Family>(
 #[inline(always)]
 fn claim<A: Family, T: Flows<A>>(tables: &T, real: &Real, scratch: &mut Scratch<A>) -> Step<()> {
     match Method::from_raw(real.method) {
-        Some(Method::Nat) => claim_for_nat(tables, real, scratch),
         Some(Method::FullNat) => snat::claim(tables, real, scratch),
+        Some(method) => claim_as_it_is(tables, real, method.is_direct(), scratch),
         None => Err(Verdict::drop(DropReason::BadMapValue)),
     }
 }
 
+/// Claims the tuple of an answer to the client itself: the real server's, or under DR and in tunnels the virtual address's.
 #[inline(always)]
-fn claim_for_nat<A: Family, T: Flows<A>>(
+fn claim_as_it_is<A: Family, T: Flows<A>>(
     tables: &T,
     real: &Real,
+    direct: bool,
     scratch: &mut Scratch<A>,
 ) -> Step<()> {
     let Scratch { pair, seen, .. } = scratch;
     pair.request_key = seen.key;
-    pair.reply_key = answer(real, &seen.key);
+    pair.reply_key = if direct { seen.key.reversed() } else { answer(real, &seen.key) };
     pair.follow_keys();
     let mut tries = 0;
     while tries < 2 {

@@ -151,6 +151,12 @@ fn send<A: Family, P: PacketBytes, T: Tables>(
     hop: &NextHop,
     scratch: &mut Scratch<A>,
 ) -> Option<Verdict> {
+    if scratch.quote.rewrite.is_direct() {
+        // What is quoted is what the sender wrote.
+        let rewrite = &mut scratch.quote.rewrite;
+        rewrite.src = scratch.seen.key.src;
+        return Some(rewrite::depart(packet, tables, &scratch.quote.rewrite, hop, &scratch.seen));
+    }
     let rewrite = &scratch.quote.rewrite;
     let l4 = scratch.quote.l4 as usize;
     // What the sender wrote: our outgoing tuple the other way round. The sender's own is our key turned round.

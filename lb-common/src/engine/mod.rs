@@ -16,6 +16,7 @@ pub mod fragment;
 pub mod hold;
 pub mod icmp;
 pub mod inspect;
+pub mod outer;
 pub mod pair;
 pub mod parse;
 pub mod refuse;
@@ -27,8 +28,12 @@ pub mod sum;
 pub mod tables;
 pub mod tcp_state;
 
-use crate::abi::{DropReason, FlowRewrite, HeldHead, Notice, PassReason};
+use crate::abi::{
+    DropReason, FlowRewrite, HeldHead, Method, Notice, PassReason, RealId, Tags, limits,
+};
 use crate::wire::eth::Ethernet;
+use crate::wire::vlan::Vlan;
+use crate::wire::{Addr4, Addr6};
 
 pub use family::Family;
 pub use parse::Seen;
@@ -63,8 +68,10 @@ pub trait PacketBytes {
     fn sum(&self, from: usize, len: usize) -> Option<u16> {
         sum::of(self, from, len)
     }
-    /// The interface it came in by.
+    /// The interface it came in by; a VLAN's where it had that tag.
     fn ingress(&self) -> u32;
+    /// Takes note of the latter.
+    fn came_by(&mut self, ifindex: u32);
     /// Bytes of the frame.
     fn len(&self) -> usize;
     /// Whether there are none.
@@ -98,6 +105,11 @@ pub trait PacketBytes {
     /// IP packet, whose transport header started at `l4`; what is in front of the old IP header is undefined then.
     /// `false`: no room, and all of the frame is.
     fn make_quotation(&mut self, front: usize, quoted: usize, l4: usize) -> bool;
+    /// Makes room for `bytes` between the Ethernet header and what it carries, to be filled by the caller; `false`: there is
+    /// none. `tunnel`: of what kind of tunnel the headers are that come there, and of which version of IP.
+    fn open(&mut self, bytes: usize, tunnel: Option<(Method, u8)>) -> bool;
+    /// Takes `bytes` out behind the Ethernet header, whose `EtherType` stays.
+    fn close(&mut self, bytes: usize) -> bool;
     /// Whether the daemon gave it back: it runs on a thread of the daemon's, not where frames arrive.
     fn is_given_back(&self) -> bool {
         false
@@ -143,6 +155,9 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// With [`RealId`]s that fit beside it.
+    const BARE: u32 = 1 << 31;
+
     #[inline(always)]
     const fn new(action: Action, slot: u32, ifindex: u32) -> Self {
         Self { code: action as u32 | slot << 8, ifindex }
@@ -210,7 +225,51 @@ impl Verdict {
     /// Index in REASONS to count at; 0: nothing to count.
     #[inline(always)]
     pub const fn slot(self) -> u32 {
-        self.code >> 8
+        self.code >> 8 & 0xff
+    }
+
+    /// The same, but something must be put in front before it leaves: the headers of a tunnel to that real server, the tags
+    /// of the interface's VLAN ([`outer::put_on`]).
+    #[inline(always)]
+    pub const fn bare(self, tunnel: Option<RealId>) -> Self {
+        let to = match tunnel {
+            Some(real) => real.0 + 1,
+            None => 0,
+        };
+        Self { code: self.code | Self::BARE | to << 16, ..self }
+    }
+
+    /// Whether it is still so.
+    #[inline(always)]
+    pub const fn is_bare(self) -> bool {
+        self.code & Self::BARE != 0
+    }
+
+    /// With that: at the end of which tunnel the real server is.
+    #[inline(always)]
+    pub const fn tunnel(self) -> Option<RealId> {
+        match self.code >> 16 & 0x7fff {
+            0 => None,
+            to => Some(RealId(to - 1)),
+        }
+    }
+
+    /// With nothing left to be put in front.
+    #[inline(always)]
+    pub const fn dressed(self) -> Self {
+        Self { code: self.code & 0xffff, ..self }
+    }
+
+    /// As two words, for the program that goes on with it.
+    #[inline(always)]
+    pub const fn words(self) -> [u32; 2] {
+        [self.code, self.ifindex]
+    }
+
+    /// From those.
+    #[inline(always)]
+    pub const fn of_words([code, ifindex]: [u32; 2]) -> Self {
+        Self { code, ifindex }
     }
 
     /// Key of DEVICES, where the frame leaves.
@@ -233,6 +292,8 @@ impl core::fmt::Debug for Verdict {
     }
 }
 
+const _: () = assert!(limits::REALS < 0x7fff);
+
 /// `Err` is not a failure: it is "stop here, with this verdict".
 pub type Step<T> = Result<T, Verdict>;
 
@@ -240,6 +301,12 @@ pub type Step<T> = Result<T, Verdict>;
 #[inline(always)]
 pub fn is_ipv6<P: PacketBytes>(packet: &P) -> bool {
     packet.at::<Ethernet>(0).is_some_and(|eth| eth.ether_type() == Ethernet::IPV6)
+}
+
+/// Whether the frame has VLAN tags.
+#[inline(always)]
+pub fn is_tagged<P: PacketBytes>(packet: &P) -> bool {
+    packet.at::<Ethernet>(0).is_some_and(|eth| Vlan::follows(eth.ether_type().to_ne_bytes()))
 }
 
 /// What a packet that is not of an established flow goes on with: programs of their own in the kernel, by a tail call.
@@ -251,21 +318,43 @@ pub enum Stage {
     Errors,
 }
 
-/// A packet's way through xlb, of family `A`; others are passed.
-#[inline(always)]
-pub fn walk<A: Family, P: PacketBytes, T: Flows<A>>(packet: &mut P, tables: &T) -> Verdict {
-    let seen = match established(packet, tables) {
-        Ok(seen) => seen,
+/// A packet's whole way through xlb, as hosts walk it: programs of the kernel go from one to the next instead.
+pub fn walk<P, T>(packet: &mut P, tables: &T) -> Verdict
+where
+    P: PacketBytes,
+    T: Flows<Addr4> + Flows<Addr6>,
+{
+    let tags = match outer::take_off(packet, tables) {
+        Ok(tags) => tags,
         Err(verdict) => return verdict,
     };
-    let walked = tables.with_scratch(packet.is_given_back(), |scratch| {
-        match take_up(packet, tables, &seen, scratch) {
-            Ok(Stage::Slow) => slow::walk(packet, tables, scratch),
-            Ok(Stage::Errors) => icmp::walk(packet, tables, scratch),
-            Err(verdict) => verdict,
+    let verdict = if is_ipv6(packet) {
+        walk_family::<Addr6, _, _>(packet, tables, tags)
+    } else {
+        walk_family::<Addr4, _, _>(packet, tables, tags)
+    };
+    if verdict.is_bare() { outer::put_on(packet, tables, verdict) } else { verdict }
+}
+
+fn walk_family<A: Family, P: PacketBytes, T: Flows<A>>(
+    packet: &mut P,
+    tables: &T,
+    tags: Tags,
+) -> Verdict {
+    let verdict = match established(packet, tables) {
+        Err(verdict) => verdict,
+        Ok(seen) => {
+            let walked = tables.with_scratch(packet.is_given_back(), |scratch| {
+                match take_up(packet, tables, &seen, tags, scratch) {
+                    Ok(Stage::Slow) => slow::walk(packet, tables, scratch),
+                    Ok(Stage::Errors) => icmp::walk(packet, tables, scratch),
+                    Err(verdict) => verdict,
+                }
+            });
+            walked.unwrap_or(Verdict::drop(DropReason::BadMapValue))
         }
-    });
-    walked.unwrap_or(Verdict::drop(DropReason::BadMapValue))
+    };
+    outer::put_back(packet, tags, verdict)
 }
 
 /// The established path. `Ok`: the packet needs more than that.
@@ -291,9 +380,11 @@ pub fn take_up<A: Family, P: PacketBytes, T: Tables>(
     packet: &P,
     tables: &T,
     seen: &Seen<A>,
+    tags: Tags,
     scratch: &mut Scratch<A>,
 ) -> Step<Stage> {
     scratch.begin(seen, tables.now(), packet.ingress());
+    scratch.tags = tags;
     if seen.tcp.any(fragment::FAR) {
         parse::behind_options(packet, scratch)?;
     }

@@ -167,7 +167,7 @@ pub fn advance<A: Family, T: Flows<A>>(
     while tries < SWAPS {
         tries += 1;
         let Some(before) = ConnState::from_raw(primary.state()) else { return };
-        let after = tcp_state::after(before, seen.tcp, reply);
+        let after = tcp_state::after(before, seen.tcp, rewrite.flags);
         if before != after {
             if !tables.swap_state(&primary, before as u32, after) {
                 continue;

@@ -42,7 +42,8 @@ pub fn answer<A: Family, P: PacketBytes, T: Tables>(
     };
     let Some(complaint) = complaint else { return hold::or(verdict, packet, tables, scratch) };
     match complain(packet, tables, scratch, &complaint) {
-        Some(egress) => verdict.answered(egress),
+        Some((egress, false)) => verdict.answered(egress),
+        Some((egress, true)) => verdict.answered(egress).bare(None),
         None if verdict == NOBODY => Verdict::drop(DropReason::NoUsableRealQuiet),
         None => {
             tables.notice(Notice::IcmpSuppressed);
@@ -63,14 +64,14 @@ fn find_speaker<A: Family>(iface: &Iface, scratch: &mut Scratch<A>) {
     }
 }
 
-/// Turns the frame into the error. `None`: over the limit, nowhere to speak from, no room, or nothing to be answered.
+/// Turns the frame into the error; where it leaves, and whether with a tag. `None`: over the limit, nowhere to speak from, no room, or nothing to be answered.
 #[inline(always)]
 fn complain<A: Family, P: PacketBytes, T: Tables>(
     packet: &mut P,
     tables: &T,
     scratch: &mut Scratch<A>,
     complaint: &Complaint,
-) -> Option<Egress> {
+) -> Option<(Egress, bool)> {
     let iface = tables.iface(scratch.ifindex)?;
     // About a packet whose header is broken nobody is told (RFC 1812, 4.3.2.7): its source may be, too. New flows' were
     // looked at before, those of known flows were not.
@@ -99,5 +100,6 @@ fn complain<A: Family, P: PacketBytes, T: Tables>(
     *packet.at_mut::<IcmpError>(A::L4)? = IcmpError { kind, code, check: [0; 2], rest };
     let sum = u32::from(packet.sum(A::L4, message)?);
     packet.at_mut::<IcmpError>(A::L4)?.check = (!checksum::fold(sum + pseudo)).to_ne_bytes();
-    Some(Egress { ifindex: scratch.ifindex, bounce: iface.flags & NextHop::TX != 0 })
+    let bounce = iface.flags & NextHop::TX != 0;
+    Some((Egress { ifindex: scratch.ifindex, bounce }, iface.flags & NextHop::TAGGED != 0))
 }

@@ -1,7 +1,7 @@
 //! From a flow's entry to the frame that leaves: first all that can go wrong ([`way`]), then the bytes ([`send`]).
 
 use super::{Egress, Family, PacketBytes, Seen, Step, Tables, Verdict};
-use crate::abi::{DropReason, FlowKey, FlowRewrite, HopId, HopState, NextHop};
+use crate::abi::{DropReason, FlowFlags, FlowKey, FlowRewrite, HopId, HopState, NextHop};
 use crate::wire::checksum::{self, Delta};
 use crate::wire::eth::Ethernet;
 use crate::wire::tcp::Tcp;
@@ -39,7 +39,8 @@ pub fn send<A: Family, P: PacketBytes, T: Tables>(
     hop: &NextHop,
     seen: &Seen<A>,
 ) -> Verdict {
-    if !packet.forward_transport::<A, false>(rewrite, A::L4, seen.is_tcp()) {
+    if !rewrite.is_direct() && !packet.forward_transport::<A, false>(rewrite, A::L4, seen.is_tcp())
+    {
         return Verdict::drop(DropReason::TruncatedRewrite);
     }
     depart(packet, tables, rewrite, hop, seen)
@@ -55,7 +56,7 @@ pub fn send_far<A: Family, P: PacketBytes, T: Tables>(
     seen: &Seen<A>,
     l4: usize,
 ) -> Verdict {
-    if !packet.forward_transport::<A, true>(rewrite, l4, seen.is_tcp()) {
+    if !rewrite.is_direct() && !packet.forward_transport::<A, true>(rewrite, l4, seen.is_tcp()) {
         return Verdict::drop(DropReason::TruncatedRewrite);
     }
     depart(packet, tables, rewrite, hop, seen)
@@ -109,7 +110,12 @@ pub fn leave<A: Family, P: PacketBytes, T: Tables>(
     eth.set_addresses(hop.dst, hop.src);
     tables.count_packet(rewrite.real, rewrite.is_reply(), length);
     let bounce = hop.ifindex == packet.ingress() && hop.flags & NextHop::TX != 0;
-    Verdict::forward(Egress { ifindex: hop.ifindex, bounce })
+    let egress = Egress { ifindex: hop.ifindex, bounce };
+    if hop.flags & NextHop::DRESSED == 0 {
+        return Verdict::forward(egress);
+    }
+    let tunnel = (hop.flags & NextHop::TUNNEL != 0).then_some(rewrite.real);
+    Verdict::forward(egress).bare(tunnel)
 }
 
 impl<A: Family> FlowRewrite<A> {
@@ -127,6 +133,11 @@ impl<A: Family> FlowRewrite<A> {
         self.ip_delta = A::header_delta(addresses);
         self.l4_delta = transport.finish();
         self.proto = from.proto;
+        if self.flags & FlowFlags::DIRECT != 0 {
+            // Nothing becomes anything: not even a checksum that was 0xffff, to 0.
+            self.ip_delta = A::header_delta(Delta::new());
+            self.l4_delta = 0;
+        }
         0
     }
 

@@ -2,7 +2,8 @@
 //!
 //! HALF_OPEN holds a flow from its first packet until the *client* has spoken twice with the real server's
 //! answer between: TCP's third segment, for UDP the answer or the second datagram. A flood of first packets
-//! therefore turns over that small table only, even where the real servers answer every SYN.
+//! therefore turns over that small table only, even where the real servers answer every SYN. Under DR and in tunnels
+//! answers do not come by here, and the client's second segment has to do.
 
 use super::family::place::Place;
 use super::icmp::Quote;
@@ -13,8 +14,8 @@ use super::{
     tcp_state,
 };
 use crate::abi::{
-    ConnState, DropReason, FlowKey, FlowRef, FragmentKey, Fragmented, HopId, NextHop, Notice,
-    ServiceKey, StickyKey, Tick,
+    ConnState, DropReason, FlowFlags, FlowKey, FlowRef, FragmentKey, Fragmented, HopId, NextHop,
+    Notice, ServiceKey, StickyKey, Tags, Tick,
 };
 use crate::wire::Addr4;
 use crate::wire::tcp::TcpFlags;
@@ -54,6 +55,8 @@ pub struct Scratch<A = Addr4> {
     pub place: Place,
     /// Its headers.
     pub seen: Seen<A>,
+    /// The VLAN tags that were taken off it.
+    pub tags: Tags,
     /// The time of its arrival.
     pub now: Tick,
     /// The interface it came in by.
@@ -236,8 +239,8 @@ fn asked_again<A: Family, P: PacketBytes, T: Flows<A>>(
     entry: &FlowRef<'_, A>,
     scratch: &mut Scratch<A>,
 ) -> Step<bool> {
-    let flags = scratch.seen.tcp;
-    let third = entry.state() == ConnState::SynAck as u32
+    let (flags, direct) = (scratch.seen.tcp, entry.rewrite().flags & FlowFlags::DIRECT != 0);
+    let third = (direct || entry.state() == ConnState::SynAck as u32)
         && flags.any(TcpFlags::ACK)
         && !flags.any(TcpFlags::SYN | TcpFlags::RST);
     let twin = tables.half_open(&scratch.twin);
@@ -253,7 +256,8 @@ fn asked_again<A: Family, P: PacketBytes, T: Flows<A>>(
         return establish(tables, scratch, ConnState::Udp);
     }
     if third {
-        return establish(tables, scratch, tcp_state::after(ConnState::Established, flags, false));
+        let known = entry.rewrite().flags;
+        return establish(tables, scratch, tcp_state::after(ConnState::Established, flags, known));
     }
     // The client's retransmission brings back what the flood took.
     let repaired = pair::claim_reply(tables, &mut scratch.pair, scratch.now).is_ok();

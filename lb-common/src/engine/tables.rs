@@ -4,6 +4,7 @@ use super::Scratch;
 use crate::abi::{
     Budget, Config, FlowKey, FlowRef, FragmentKey, Fragmented, Gauge, HopId, Iface, LastHopKey,
     Load, NextHop, Notice, Real, RealId, Service, ServiceId, ServiceKey, Sticky, StickyKey, Tick,
+    VlanKey,
 };
 use crate::abi::{ConnState, Flow};
 use crate::wire::{Addr6, Address};
@@ -76,6 +77,8 @@ pub trait Tables {
     fn last_hop(&self, key: &LastHopKey) -> Option<HopId>;
     /// Remembers the hop of a sender, if absent.
     fn put_last_hop(&self, key: &LastHopKey, id: HopId) -> Result<(), InsertError>;
+    /// The interface of a VLAN.
+    fn vlan(&self, key: &VlanKey) -> Option<u32>;
     /// What the daemon said of an interface.
     fn iface(&self, ifindex: u32) -> Option<&Iface>;
 

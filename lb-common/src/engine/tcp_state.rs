@@ -8,7 +8,7 @@
 //! | RST | → CLOSE, but SYN_RECV stays | → CLOSE, but SYN_SENT and TIME_WAIT stay |
 
 use super::fragment;
-use crate::abi::ConnState;
+use crate::abi::{ConnState, FlowFlags};
 use crate::wire::tcp::TcpFlags;
 
 /// States that a segment with neither SYN, FIN nor RST leaves as they are, in both directions; and UDP.
@@ -50,13 +50,24 @@ const FROM_REAL: Rows = [
     [S::Close,       S::Close,       S::SynSent,     S::Close,       S::Close,       S::TimeWait,    S::Close,       S::Close,       S::Close,       S::Close,       S::Close],
 ];
 
-/// The state after a segment. `reply`: it came from the real server. UDP and `Dead` never change.
+/// As [`FROM_CLIENT`] where the real server's segments do not come by here (INPUT-ONLY): a client that closes first is
+/// as good as a real server that does.
+#[rustfmt::skip]
+const FROM_CLIENT_ALONE: Rows = [
+    //   None            Established     SynSent         SynRecv         FinWait         TimeWait        Close           CloseWait       LastAck         Listen          SynAck
+    [S::SynRecv,     S::Established, S::Established, S::SynRecv,     S::SynRecv,     S::SynRecv,     S::SynRecv,     S::SynRecv,     S::SynRecv,     S::SynRecv,     S::SynRecv],
+    [S::Close,       S::FinWait,     S::SynSent,     S::TimeWait,    S::FinWait,     S::TimeWait,    S::Close,       S::CloseWait,   S::LastAck,     S::Listen,      S::TimeWait],
+    [S::Established, S::Established, S::SynSent,     S::Established, S::FinWait,     S::TimeWait,    S::Close,       S::CloseWait,   S::Close,       S::Listen,      S::Established],
+    [S::Close,       S::Close,       S::Close,       S::SynRecv,     S::Close,       S::Close,       S::Close,       S::Close,       S::LastAck,     S::Listen,      S::Close],
+];
+
+/// The state after a segment on an entry with these bits of `FlowFlags`. UDP and `Dead` never change.
 ///
 /// RST beats SYN beats FIN beats ACK, as `tcp_state_idx` has it. A segment with none of them changes nothing.
 // IPVS differs: such a segment takes it to CLOSE (`set_tcp_state`). No TCP sends one, and a forger shall not end a flow
 // by it.
 #[inline(always)]
-pub fn after(state: ConnState, flags: TcpFlags, reply: bool) -> ConnState {
+pub fn after(state: ConnState, flags: TcpFlags, entry: u8) -> ConnState {
     let row = if flags.any(TcpFlags::RST) {
         3
     } else if flags.any(TcpFlags::SYN) {
@@ -68,7 +79,13 @@ pub fn after(state: ConnState, flags: TcpFlags, reply: bool) -> ConnState {
     } else {
         return state;
     };
-    let rows: &Rows = if reply { &FROM_REAL } else { &FROM_CLIENT };
+    let rows: &Rows = if entry & FlowFlags::REPLY != 0 {
+        &FROM_REAL
+    } else if entry & FlowFlags::DIRECT != 0 {
+        &FROM_CLIENT_ALONE
+    } else {
+        &FROM_CLIENT
+    };
     let column = state as usize;
     if column < 11 { rows[row][column] } else { state }
 }

@@ -42,6 +42,12 @@ impl Ethernet {
         u16::from_ne_bytes(self.ether_type)
     }
 
+    /// Announces something else.
+    #[inline(always)]
+    pub fn set_ether_type(&mut self, ether_type: [u8; 2]) {
+        self.ether_type = ether_type;
+    }
+
     /// Readdresses the frame.
     #[inline(always)]
     pub fn set_addresses(&mut self, dst: Mac, src: Mac) {

@@ -17,6 +17,8 @@ impl Ipv4 {
     pub const LEN: usize = Ipv4Hdr::LEN;
     /// Protocol number of ICMP.
     pub const ICMP: u8 = 1;
+    /// Protocol number of GRE.
+    pub const GRE: u8 = 47;
     /// Protocol number of TCP.
     pub const TCP: u8 = 6;
     /// Protocol number of UDP.
@@ -121,13 +123,26 @@ impl Ipv4 {
     /// Fills the header of a packet that xlb makes itself: TTL 64, don't fragment, checksum complete.
     #[inline(always)]
     pub fn set(&mut self, src: Addr4, dst: Addr4, protocol: u8, total_length: u16) {
+        self.set_around(src, dst, protocol, total_length, &Around::OWN);
+    }
+
+    /// The same around another packet.
+    #[inline(always)]
+    pub fn set_around(
+        &mut self,
+        src: Addr4,
+        dst: Addr4,
+        protocol: u8,
+        total_length: u16,
+        around: &Around,
+    ) {
         self.0 = Ipv4Hdr {
             vihl: 0x45,
-            tos: 0,
+            tos: around.traffic_class,
             tot_len: total_length.to_be_bytes(),
-            id: [0; 2],
-            frags: [0x40, 0],
-            ttl: 64,
+            id: around.identification,
+            frags: [(around.dont_fragment as u8) << 6, 0],
+            ttl: around.ttl,
             proto: protocol,
             check: [0; 2],
             src_addr: src.0,
@@ -136,12 +151,43 @@ impl Ipv4 {
         let mut delta = checksum::Delta::new()
             .addr(Addr4::UNSPECIFIED, src)
             .addr(Addr4::UNSPECIFIED, dst)
-            .word([0; 2], [0x45, 0])
+            .word([0; 2], [0x45, around.traffic_class])
             .word([0; 2], self.0.tot_len);
-        delta = delta.word([0; 2], self.0.frags).word([0; 2], [64, protocol]);
+        delta = delta.word([0; 2], self.0.frags).word([0; 2], [around.ttl, protocol]);
+        delta = delta.word([0; 2], around.identification);
         // From an empty header, whose checksum is ~0, by the same arithmetic that every update uses.
         self.0.check = checksum::update([0xff; 2], delta.finish());
     }
+
+    /// What the header around this one takes from it.
+    #[inline(always)]
+    pub fn around(&self) -> Around {
+        Around {
+            traffic_class: self.0.tos,
+            ttl: self.0.ttl,
+            identification: self.0.id,
+            dont_fragment: self.dont_fragment(),
+        }
+    }
+}
+
+/// What a packet of xlb's own has in its header, or one around another takes from that.
+#[derive(Clone, Copy)]
+pub struct Around {
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// IPv4's identification; 0 where it is of no use.
+    pub identification: [u8; 2],
+    /// Whether routers must not fragment it.
+    pub dont_fragment: bool,
+}
+
+impl Around {
+    /// Of a packet that is around nothing.
+    pub const OWN: Self =
+        Self { traffic_class: 0, ttl: 64, identification: [0; 2], dont_fragment: true };
 }
 
 /// Kinds of options that mean something to a router (RFC 791, 3.1).

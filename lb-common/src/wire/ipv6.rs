@@ -2,6 +2,7 @@
 
 use network_types::ip::Ipv6Hdr;
 
+use super::ipv4::Around;
 use super::{Addr6, Wire};
 
 /// An IPv6 header. 40 bytes; the crate's own struct wants an alignment that a frame does not promise.
@@ -83,9 +84,34 @@ impl Ipv6 {
     /// Fills the header of a packet that xlb makes itself: hop limit 64, no flow label.
     #[inline(always)]
     pub fn set(&mut self, src: Addr6, dst: Addr6, next_header: u8, payload_length: u16) {
+        self.set_around(src, dst, next_header, payload_length, &Around::OWN);
+    }
+
+    /// The same around another packet.
+    #[inline(always)]
+    pub fn set_around(
+        &mut self,
+        src: Addr6,
+        dst: Addr6,
+        next_header: u8,
+        payload_length: u16,
+        around: &Around,
+    ) {
         let [high, low] = payload_length.to_be_bytes();
-        self.head = [0x60, 0, 0, 0, high, low, next_header, 64];
+        let class = around.traffic_class;
+        self.head = [0x60 | class >> 4, class << 4, 0, 0, high, low, next_header, around.ttl];
         self.readdress(src, dst);
+    }
+
+    /// What the header around this one takes from it.
+    #[inline(always)]
+    pub fn around(&self) -> Around {
+        Around {
+            traffic_class: self.head[0] << 4 | self.head[1] >> 4,
+            ttl: self.head[7],
+            identification: [0; 2],
+            dont_fragment: true,
+        }
     }
 }
 

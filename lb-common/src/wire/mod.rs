@@ -9,7 +9,9 @@ pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod tcp;
+pub mod tunnel;
 pub mod udp;
+pub mod vlan;
 
 pub use addr::{Addr4, Addr6, Address, Mac, Port};
 

@@ -40,6 +40,18 @@ impl Udp {
         self.0.check != [0; 2]
     }
 
+    /// A header before `length` bytes of data and itself, without a checksum.
+    #[inline(always)]
+    pub const fn without_checksum(src: Port, dst: Port, length: u16) -> Self {
+        Self(UdpHdr { src: src.0, dst: dst.0, len: length.to_be_bytes(), check: [0; 2] })
+    }
+
+    /// Puts a checksum in; 0 would mean none (RFC 768).
+    #[inline(always)]
+    pub fn set_checksum(&mut self, check: u16) {
+        self.0.check = if check == 0 { [0xff; 2] } else { check.to_ne_bytes() };
+    }
+
     /// New ports, and the checksum moved by `delta`, which covers ports and pseudo-header.
     #[inline(always)]
     pub fn forward(&mut self, src: Port, dst: Port, delta: u16) {

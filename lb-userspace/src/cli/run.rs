@@ -26,6 +26,7 @@ use super::exit;
 use super::run_args::{Mode, RunArgs};
 use crate::config::{self, LoadOptions, model, render};
 use crate::control::{Event, Host, State};
+use crate::dataplane::attach::AttachedMode;
 use crate::dataplane::link::TcHook;
 use crate::dataplane::object::OBJECT;
 use crate::dataplane::{Dataplane, load, preflight};
@@ -151,6 +152,7 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
     let ticks = NonZeroU32::new(dataplane.clock().ticks_per_1024_s()).ok_or(StartError::Clock)?;
     let host = Host {
         interfaces: args.interfaces().len(),
+        tunnel_checksums: dataplane.attached().iter().all(|link| link.mode != AttachedMode::Tc),
         ticks_per_1024_s: ticks,
         flow_limit: capacity.flows,
         budgets: budgets(),
@@ -217,6 +219,8 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
 fn trial(args: &RunArgs, model: &model::Config) -> Result<(), StartError> {
     let host = Host {
         interfaces: args.interfaces().len(),
+        // What stands against a checksum is told once the mode is known.
+        tunnel_checksums: true,
         ticks_per_1024_s: NonZeroU32::MIN,
         flow_limit: args.flows,
         budgets: budgets(),

@@ -281,6 +281,8 @@ pub struct SorryServer {
     pub ip: IpAddr,
     pub port: u16,
     pub kind: Kind,
+    /// Only with [`Kind::Tun`].
+    pub tunnel: Option<Tunnel>,
     pub inhibit: bool,
 }
 

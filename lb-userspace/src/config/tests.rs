@@ -171,7 +171,8 @@ fn words_that_are_not_built_yet_warn_and_stay_in_the_model() {
         ("sorry_server 192.0.2.9", "", 0),
         ("", "notify_up /bin/true", 7),
         ("", "uthreshold 5", 7),
-        ("", "lvs_method DR", 1),
+        ("", "lvs_method DR", 0),
+        ("", "lvs_method TUN type gue port 6080 csum", 0),
         ("", "weight 5\nweight 9", 0),
     ] {
         let text = server(more, in_real)

@@ -7,8 +7,7 @@ use super::diag::{Code, Diag};
 use super::keywords::Block;
 use super::lower::{Places, RealPlace, ServerPlace};
 use super::model::{
-    CheckKind, Config, GroupMember, Kind, Protocol, RealServer, Scheduler, ServiceMatch,
-    VirtualServer,
+    CheckKind, Config, GroupMember, Protocol, RealServer, Scheduler, ServiceMatch, VirtualServer,
 };
 use super::source::Span;
 
@@ -58,8 +57,6 @@ const SCHEDULERS: &[Scheduler] = &[
     Scheduler::Ovf,
     Scheduler::Twos,
 ];
-
-const KINDS: &[Kind] = &[Kind::Dr, Kind::Tun];
 
 const PROTOCOLS: &[Protocol] = &[Protocol::Sctp];
 
@@ -134,18 +131,6 @@ fn virtual_server(out: &mut Vec<Diag>, server: &VirtualServer, place: &ServerPla
             server.scheduler.name()
         );
         out.push(Diag::new(Code::NotBuiltYet, place_of(place, &["lb_algo", "lvs_sched"]), message));
-    }
-    let kinds = server.real_servers.iter().map(|real| real.kind);
-    if let Some(kind) = kinds.into_iter().find(|kind| KINDS.contains(kind)) {
-        let message = format!(
-            "forwarding method {} is not built in this version of xlb: real servers with it are left out",
-            kind.name()
-        );
-        out.push(Diag::new(
-            Code::NotBuiltYet,
-            place_of(place, &["lb_kind", "lvs_method"]),
-            message,
-        ));
     }
     for (words, what) in service(server) {
         let span = place_of(place, words);

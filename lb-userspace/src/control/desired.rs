@@ -97,6 +97,12 @@ pub fn build(inputs: &Inputs<'_>, ids: &mut Ids) -> Result<(Desired, Vec<Skipped
     }
     let mut desired = Desired { config: config(inputs), ..Desired::default() };
     for accepted in &accepted {
+        for real in accepted.reals.iter().chain(&accepted.sorry) {
+            if let Some(why) = real::obstacle(inputs, real) {
+                let what = format!("real server {} of {}", real.ident, accepted.ident);
+                skipped.push(Skipped { what, why: why.to_owned() });
+            }
+        }
         desired.services.push(service::build(inputs, accepted, ids)?);
     }
     check_sizes(&desired)?;

@@ -73,12 +73,9 @@ pub struct RealIdent {
 }
 
 impl RealIdent {
-    /// Its identity in the tables; `None` where it is of another family than its virtual server: a translated packet
-    /// stays in its family.
-    pub fn key(&self, service: ServiceKey) -> Option<RealKey> {
-        let addr = Addr6::from(self.ip);
-        let same = addr.is_ipv6() == service.addr.is_ipv6();
-        same.then(|| RealKey { service, addr, port: Port::new(self.port) })
+    /// Its identity in the tables.
+    pub fn key(&self, service: ServiceKey) -> RealKey {
+        RealKey { service, addr: Addr6::from(self.ip), port: Port::new(self.port) }
     }
 }
 
@@ -122,6 +119,10 @@ pub struct HopInfo {
     pub source: Option<IpAddr>,
     /// Whether `XDP_TX` works on the interface ([`NextHop::TX`]).
     pub tx: bool,
+    /// Whether frames leave with the interface's VLAN tags ([`NextHop::TAGGED`]).
+    pub tagged: bool,
+    /// Whether the neighbour is a gateway and not the destination itself.
+    pub gateway: bool,
 }
 
 impl HopInfo {
@@ -130,7 +131,8 @@ impl HopInfo {
         NextHop {
             dst: self.dst,
             state: lb_common::abi::HopState::Valid as u8,
-            flags: if self.tx { NextHop::TX } else { 0 },
+            flags: if self.tx { NextHop::TX } else { 0 }
+                | if self.tagged { NextHop::TAGGED } else { 0 },
             src: self.src,
             mtu: self.mtu,
             ifindex: self.ifindex,

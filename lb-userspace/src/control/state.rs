@@ -23,6 +23,8 @@ use crate::dataplane::MapOp;
 pub struct Host {
     /// How many interfaces `--iface` names.
     pub interfaces: usize,
+    /// Whether tunnels can have checksums: not in mode tc, where what is inside may have a half-made one.
+    pub tunnel_checksums: bool,
     /// Length of a tick, measured.
     pub ticks_per_1024_s: NonZeroU32,
     /// Flows that FLOWS4 may hold.

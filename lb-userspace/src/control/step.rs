@@ -174,7 +174,7 @@ fn destinations(accepted: &[Accepted<'_>]) -> Vec<IpAddr> {
 }
 
 fn check(state: &mut State, status: CheckStatus, now: Instant, effects: &mut Vec<Effect>) {
-    let key = status.service.key().and_then(|service| status.real.key(service));
+    let key = status.service.key().map(|service| status.real.key(service));
     let Some(known) = key.and_then(|key| state.health.get_mut(&key)) else {
         return; // Its configuration is gone; the report was on its way.
     };

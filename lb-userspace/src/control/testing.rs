@@ -23,6 +23,7 @@ pub(super) const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 pub(super) fn host() -> Host {
     Host {
         interfaces: 2,
+        tunnel_checksums: true,
         ticks_per_1024_s: NonZeroU32::new(4000).unwrap(),
         flow_limit: 1000,
         budgets: [10, 10],
@@ -121,6 +122,8 @@ pub(super) fn resolved(n: u8) -> HopInfo {
         mtu: 1500,
         source: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 254))),
         tx: true,
+        tagged: false,
+        gateway: false,
     }
 }
 
@@ -290,7 +293,7 @@ impl World {
     /// The id of a real server in the tables.
     pub(super) fn id(&self, port: u16, n: u8) -> RealId {
         let real = RealIdent { ip: IpAddr::V4(real_ip(n)), port: 80 };
-        self.state.ids.find_real(&real.key(key(port)).unwrap()).unwrap()
+        self.state.ids.find_real(&real.key(key(port))).unwrap()
     }
 
     pub(super) fn logged(&self, wanted: impl Fn(&LogEntry) -> bool) -> bool {

@@ -6,7 +6,7 @@ use std::path::Path;
 use lb_common::abi::{HopId, HopState, LastHopKey, Load, NextHop, RealFlags, RealId, map};
 use lb_common::wire::{Addr6, Mac};
 
-use super::attach::{self, Attachment, attached_programs};
+use super::attach::{self, AttachedMode, Attachment, attached_programs};
 use super::clock::Clock;
 use super::detach::{Removed, detach};
 use super::error::{LoadError, Notice};
@@ -121,6 +121,8 @@ impl BpfDataplane {
         for facts in &wanted {
             self.maps.put_interface(facts)?;
         }
+        let beside = if mode == AttachedMode::Tc { &[][..] } else { there };
+        self.maps.put_vlans(&wanted, beside)?;
         let mut notices = Vec::new();
         for now in attach::attach_pinned(&self.pins, self.hook, &wanted, mode, &mut notices)? {
             if let Some(link) =
@@ -130,6 +132,21 @@ impl BpfDataplane {
             }
         }
         Ok(notices)
+    }
+
+    /// Bits of [`NextHop`] for hops by an interface.
+    pub fn hop_flags(&self, facts: &InterfaceFacts) -> u8 {
+        let own = self.attached.iter().any(|link| link.ifindex == facts.ifindex);
+        let tc = self.attached.iter().any(|link| link.mode == AttachedMode::Tc);
+        match facts.vlan.filter(|_| !own && !tc) {
+            // The driver is that of the interface below; what is further below is asked for by nobody.
+            Some(vlan) => {
+                let below = self.maps.ifaces.get(&vlan.on).ok().flatten();
+                below.map_or(0, |iface| iface.flags & NextHop::TX) | NextHop::TAGGED
+            }
+            None if super::bounces(&facts.driver) => NextHop::TX,
+            None => 0,
+        }
     }
 
     /// Takes everything out of the kernel: a clean stop without `--keep`.
@@ -240,7 +257,7 @@ impl Maps {
             + hash(self.services.capacity(), 20, 36)
             + hash(self.last_hops.capacity(), 12, 4)
             + array(self.slots.capacity(), 4)
-            + array(self.reals.capacity(), 56)
+            + array(self.reals.capacity(), 60)
             + array(self.loads.capacity(), 8)
             + array(self.half_loads.capacity(), 4)
             + array(self.next_hops.capacity(), 24)

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{Config, Iface, LAYOUT, NextHop, map, program};
+use lb_common::abi::{Config, LAYOUT, map, program};
 
 use super::attach::{self, AttachedMode, Held, attached_programs};
 use super::bpf::BpfDataplane;
@@ -25,7 +25,6 @@ use super::preflight::{self, InterfaceFacts, Mode};
 use super::reaper::Expire;
 use super::shape;
 use super::sys;
-use super::table::TableError;
 
 /// What to start, and how.
 #[derive(Clone, Debug)]
@@ -127,7 +126,9 @@ fn start(
     if let Err(why) = &holding {
         notices.push(Notice::NothingHeld { why: why.to_string() });
     }
-    maps.keep_interfaces(interfaces)?;
+    // In mode tc a VLAN's frames are its own interface's, which may be one of these.
+    let beside = if program.mode == AttachedMode::Tc { &[][..] } else { &options.facts };
+    maps.put_vlans(interfaces, beside)?;
     pin_programs(&mut ebpf, &pins, program.mode)?;
     next::forget_others(&pins, continued.as_deref())?;
 
@@ -204,67 +205,6 @@ fn pin_programs(ebpf: &mut Ebpf, pins: &Pins, mode: AttachedMode) -> Result<(), 
         }
     }
     Ok(())
-}
-
-impl Maps {
-    /// Lets frames in and out by an interface: IFACES and DEVICES.
-    pub(super) fn put_interface(&self, facts: &InterfaceFacts) -> Result<(), TableError> {
-        let flags = if super::bounces(&facts.driver) { NextHop::TX } else { 0 };
-        // An IPv4 packet is no longer than that, whatever the interface takes.
-        let mtu = u16::try_from(facts.mtu).unwrap_or(u16::MAX);
-        let before = self.ifaces.get(&facts.ifindex)?;
-        self.ifaces.put(
-            &facts.ifindex,
-            &Iface {
-                mac: facts.mac,
-                mtu,
-                flags,
-                pad: [0; 3],
-                addr: facts.address,
-                addr6: facts.address6,
-            },
-        )?;
-        if before.is_some_and(|before| before.mtu != mtu) {
-            let here = |hop: &NextHop| hop.ifindex == facts.ifindex;
-            self.rewrite_learned(here, |hop| NextHop { mtu, ..hop })?;
-        }
-        self.devices.put(&facts.ifindex, &[facts.ifindex, 0])
-    }
-
-    /// Changes learned next hops that are `meant`; how many.
-    pub(super) fn rewrite_learned(
-        &self,
-        meant: impl Fn(&NextHop) -> bool,
-        change: impl Fn(NextHop) -> NextHop,
-    ) -> Result<usize, TableError> {
-        let mut found = Vec::new();
-        self.next_hops.for_each(|id, hop| {
-            if hop.flags & NextHop::LEARNED != 0 && meant(hop) {
-                found.push((*id, *hop));
-            }
-        })?;
-        for (id, hop) in &found {
-            self.next_hops.put(id, &change(*hop))?;
-        }
-        Ok(found.len())
-    }
-
-    /// Removes all other interfaces.
-    fn keep_interfaces(&self, interfaces: &[InterfaceFacts]) -> Result<(), TableError> {
-        let mut gone = HashSet::new();
-        let mut note = |ifindex: u32| {
-            if !interfaces.iter().any(|facts| facts.ifindex == ifindex) {
-                gone.insert(ifindex);
-            }
-        };
-        self.devices.for_each(|&ifindex, _| note(ifindex))?;
-        self.ifaces.for_each(|&ifindex, _| note(ifindex))?;
-        for ifindex in gone {
-            self.devices.remove(&ifindex)?;
-            self.ifaces.remove(&ifindex)?;
-        }
-        Ok(())
-    }
 }
 
 /// Remembers what was pinned before this run and takes the rest away unless told to keep it. K-27

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lb_common::abi::{
     Config, Flow, FlowKey, FragmentKey, Fragmented, Gauge, Iface, LastHopKey, Load, NextHop, Real,
-    RealCounters, Retired, Service, ServiceKey, Sticky, StickyKey, map,
+    RealCounters, Retired, Service, ServiceKey, Sticky, StickyKey, VlanKey, map,
 };
 use lb_common::wire::{Addr4, Addr6, Address};
 
@@ -77,6 +77,7 @@ pub struct Maps {
     pub config: Table<u32, Config>,
     pub gauges: Table<u32, u32>,
     pub ifaces: Table<u32, Iface>,
+    pub vlans: Table<VlanKey, u32>,
     /// The values are `struct bpf_devmap_val`: an ifindex and, here always, no program.
     pub devices: Table<u32, [u32; 2]>,
     pub reasons: PerCpu<u64>,
@@ -104,6 +105,7 @@ impl Maps {
             config: Table::open(maps, map::CONFIG)?,
             gauges: Table::open(maps, map::GAUGES)?,
             ifaces: Table::open(maps, map::IFACES)?,
+            vlans: Table::open(maps, map::VLANS)?,
             devices: Table::open(maps, map::DEVICES)?,
             reasons: PerCpu::open(maps, map::REASONS)?,
             real_counters: PerCpu::open(maps, map::COUNT_REAL)?,

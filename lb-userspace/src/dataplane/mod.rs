@@ -14,6 +14,7 @@ pub mod faulty;
 mod half_made;
 pub mod held;
 mod hops;
+mod ifaces;
 pub mod link;
 pub mod load;
 mod loads;
@@ -31,6 +32,7 @@ mod shape;
 mod sys;
 pub mod table;
 mod test_run;
+pub mod vlans;
 
 use lb_common::abi::{Config, HopId, NextHop, Real, RealId, Service, ServiceKey};
 use lb_common::wire::Addr6;

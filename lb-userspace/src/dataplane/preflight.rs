@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{FsType, statfs};
 
+use lb_common::abi::Tag;
 use lb_common::wire::{Addr4, Addr6, Mac};
 
 use super::error::LoadError;
@@ -35,6 +36,17 @@ pub struct InterfaceFacts {
     pub xdp_prog_id: Option<u32>,
     /// Whether that program runs in generic mode (`IFLA_XDP_ATTACHED` is `XDP_ATTACHED_SKB`).
     pub xdp_generic: bool,
+    /// What it is a VLAN of, if it is one.
+    pub vlan: Option<VlanOf>,
+}
+
+/// A VLAN's interface lies on another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VlanOf {
+    /// Ifindex of that.
+    pub on: u32,
+    /// Of its frames.
+    pub tag: Tag,
 }
 
 /// How the programs shall be attached.

@@ -24,7 +24,7 @@ const SIZED: [&str; 5] = [map::FLOWS4, map::FLOWS6, map::HALF_OPEN4, map::HALF_O
 const LEAST: u32 = 256;
 
 /// Every map of this layout that is pinned by its name.
-const NEEDED: [&str; 25] = [
+const NEEDED: [&str; 26] = [
     map::FLOWS4,
     map::HALF_OPEN4,
     map::FLOWS6,
@@ -49,6 +49,7 @@ const NEEDED: [&str; 25] = [
     map::COUNT_REAL,
     map::COUNT_RETIRED,
     map::IFACES,
+    map::VLANS,
     map::DEVICES,
 ];
 

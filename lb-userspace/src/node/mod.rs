@@ -31,7 +31,7 @@ mod tests;
 
 pub use keeper::{HopChanged, Keeper, Resolved};
 pub use request::Route;
-pub use state::{Address, Link, NeighState, Neighbour, NodeEvent, XdpProgram};
+pub use state::{Address, Link, NeighState, Neighbour, NodeEvent, Vlan, XdpProgram};
 
 use state::State;
 

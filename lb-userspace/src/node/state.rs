@@ -10,7 +10,8 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 use rtnetlink::packet_route::link::{
-    LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+    VlanProtocol, XdpAttached,
 };
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -31,6 +32,19 @@ pub struct Link {
     pub enabled: bool,
     /// The XDP program on it, if any.
     pub xdp: Option<XdpProgram>,
+    /// What it is a VLAN of, if it is one.
+    pub vlan: Option<Vlan>,
+}
+
+/// A VLAN's interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vlan {
+    /// The interface below it.
+    pub on: u32,
+    /// 1 to 4094.
+    pub number: u16,
+    /// Whether it is a provider's (IEEE 802.1ad).
+    pub provider: bool,
 }
 
 /// An XDP program on an interface, as the link tells it.
@@ -148,6 +162,21 @@ fn xdp(facts: &[LinkXdp]) -> Option<XdpProgram> {
     Some(XdpProgram { id, generic })
 }
 
+/// Number and kind of a VLAN.
+fn vlan(info: &[LinkInfo]) -> Option<(u16, bool)> {
+    let data = info.iter().find_map(|part| match part {
+        LinkInfo::Data(InfoData::Vlan(data)) => Some(data),
+        _ => None,
+    })?;
+    let number = data.iter().find_map(|part| match part {
+        InfoVlan::Id(number) => Some(*number),
+        _ => None,
+    })?;
+    let provider =
+        data.iter().any(|part| matches!(part, InfoVlan::Protocol(VlanProtocol::Ieee8021Ad)));
+    Some((number, provider))
+}
+
 impl NodeEvent {
     fn link(link: &Link) -> Self {
         Self::LinkChanged {
@@ -228,9 +257,13 @@ impl State {
             mac: None,
             enabled: message.header.flags.contains(LinkFlags::Up),
             xdp: None,
+            vlan: None,
         };
+        let (mut below, mut info) = (0, None);
         for attribute in &message.attributes {
             match attribute {
+                LinkAttribute::Link(ifindex) => below = *ifindex,
+                LinkAttribute::LinkInfo(found) => info = vlan(found),
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::Address(bytes)
@@ -242,6 +275,7 @@ impl State {
                 _ => {}
             }
         }
+        link.vlan = info.map(|(number, provider)| Vlan { on: below, number, provider });
         if self.links.get(&ifindex) == Some(&link) {
             return None;
         }

@@ -99,6 +99,7 @@ impl Host {
                 xdp_prog_id: number(&link["xdp"]["prog"]["id"]),
                 // XDP_ATTACHED_SKB
                 xdp_generic: number(&link["xdp"]["mode"]) == Some(2),
+                vlan: None,
             })
             .collect()
     }

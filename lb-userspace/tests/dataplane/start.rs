@@ -33,7 +33,7 @@ fn second_daemon_takes_over_maps_and_links_of_the_first() {
         let start = std::time::Instant::now();
         let second = host.open(&["a0", "b0"]);
         println!("taken over in {:?}", start.elapsed());
-        assert_eq!(second.notices(), [Notice::Adopted { maps: 25 }]);
+        assert_eq!(second.notices(), [Notice::Adopted { maps: 26 }]);
         assert_eq!(second.reader().flows().unwrap(), 7);
         let new_program = host.fact("a0").xdp_prog_id.unwrap();
         assert_ne!(new_program, old_program);
@@ -51,7 +51,7 @@ fn second_daemon_takes_over_maps_and_links_of_the_first() {
         let (next, programs) = removed.programs.split_at(3).1.split_at(1);
         assert_eq!(removed.programs[..3], ["clock", "expire", "expire6"]);
         assert!(next[0].starts_with("next-") && programs == ["xdp"], "{:?}", removed.programs);
-        assert_eq!(removed.maps.len(), 25);
+        assert_eq!(removed.maps.len(), 26);
         assert!(!host.pin_dir.exists());
         assert_eq!(host.fact("a0").xdp_prog_id, None);
         assert!(detach(&host.pin_dir).unwrap().is_empty(), "twice is no error");

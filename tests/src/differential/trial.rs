@@ -65,10 +65,9 @@ fn tables(number: u64) -> HostTables {
                 method: Method::Nat as u8,
                 flags: RealFlags::USED | RealFlags::UP,
                 weight: 1,
-                locals_at: 0,
-                locals_len: 0,
                 service: key,
                 service_id: ServiceId(id),
+                ..Real::default()
             };
             world.reals.push((real, value));
         }

@@ -12,6 +12,7 @@ use lb_common::wire::Addr4;
 use super::tables::Condition;
 use crate::golden::model::Model;
 use crate::golden::recompute;
+use crate::tags::without_priority;
 use crate::world::{IFINDEX, World};
 
 /// Reasons that end a packet; behind them are notices.
@@ -73,7 +74,10 @@ impl<'w> Judge<'w> {
         let untouched = frame.bytes == self.before;
         match (verdict.action(), slot) {
             (Action::Pass, 1..128) if untouched => self.tally.passed += 1,
-            (Action::Drop, 128..224) if untouched => self.tally.dropped += 1,
+            // A tag is not put back on what ends.
+            (Action::Drop, 128..224) if untouched || frame.bytes == self.plain() => {
+                self.tally.dropped += 1;
+            }
             (Action::Redirect, 0) => {
                 self.tally.forwarded += 1;
                 self.forwarded(&frame.bytes)?;
@@ -81,20 +85,27 @@ impl<'w> Judge<'w> {
             }
             (Action::Redirect, 128..224) => {
                 self.tally.answered += 1;
-                recompute::answered(&self.before, &frame.bytes)?;
+                recompute::answered(&self.plain(), &frame.bytes)?;
             }
             _ => return Err(format!("{verdict:?}, untouched: {untouched}")),
         }
-        self.model.refused(&self.before);
+        let plain = self.plain();
+        self.model.refused(&plain);
         Ok(false)
+    }
+
+    /// The frame as it came, without a tag that is only a priority.
+    fn plain(&self) -> Vec<u8> {
+        without_priority(&self.before)
     }
 
     /// I-3, I-4, I-10; where tables are as they should be I-5, I-6, I-7, I-9 too.
     fn forwarded(&mut self, left: &[u8]) -> Result<(), String> {
+        let frame = self.plain();
         match self.condition {
-            Condition::Normal | Condition::Full => self.model.forwarded(&self.before, left),
+            Condition::Normal | Condition::Full => self.model.forwarded(&frame, left),
             Condition::Empty => Err("there is no service".into()),
-            Condition::Stale => recompute::forwarded(&self.before, left),
+            Condition::Stale => recompute::forwarded(&frame, left),
         }
     }
 

@@ -12,6 +12,7 @@ use lb_common::wire::Port;
 use super::recompute;
 use super::text::{Packet, Scene};
 use crate::packets::OUR_MAC;
+use crate::tags::without_priority;
 use crate::world::{INNER_MAC, World, real_mac};
 
 /// Source and destination, addresses and ports, and the protocol.
@@ -110,9 +111,11 @@ impl<'w> Model<'w> {
             - notices.iter().map(|name| counted(&format!("reason {name} "))).sum::<usize>();
         match (fate.verdict.split(' ').next().unwrap_or_default(), &fate.left) {
             ("pass" | "drop", None) if reasons == 1 => Ok(()),
-            ("redirect" | "tx", Some(left)) if reasons == 0 => self.forwarded(&packet.bytes, left),
+            ("redirect" | "tx", Some(left)) if reasons == 0 => {
+                self.forwarded(&without_priority(&packet.bytes), left)
+            }
             ("redirect" | "tx", Some(left)) if reasons == 1 => {
-                recompute::answered(&packet.bytes, left)
+                recompute::answered(&without_priority(&packet.bytes), left)
             }
             _ => Err(format!("{fate} with {reasons} reasons")),
         }

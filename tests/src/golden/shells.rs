@@ -9,6 +9,7 @@ use lb_common::host::{Frame, HostTables};
 use super::state::{Raw, State};
 use super::text::Fate;
 use crate::kernel::{Kernel, tc, xdp};
+use crate::tags::is_tagged;
 use crate::world::{IFINDEX, World};
 
 /// A data path with a world in its tables.
@@ -161,7 +162,9 @@ impl Shell for InKernel {
             Hook::Xdp => (program::XDP, xdp::SHORTEST),
             Hook::Tc => (program::TC, tc::shortest(frame)),
         };
-        if frame.len() < shortest {
+        // The kernel takes the tag out of a buffer before tc sees it.
+        let tagged = self.hook == Hook::Tc && is_tagged(frame);
+        if frame.len() < shortest || tagged {
             return Ok(None);
         }
         let (code, bytes) = self.kernel.run(program, frame)?;

@@ -7,12 +7,10 @@ use std::net::Ipv4Addr;
 use lb_common::abi::{
     Budget, Config, ConnState, Flow, FlowKey, FlowRef, FragmentKey, Fragmented, Gauge, HopId,
     Iface, LastHopKey, Load, NextHop, Notice, REASON_SLOTS, Real, RealId, Service, ServiceId,
-    ServiceKey, Sticky, StickyKey, Tick,
+    ServiceKey, Sticky, StickyKey, Tick, VlanKey,
 };
 use lb_common::engine::tables::{InsertError, LoadChange, Table};
-use lb_common::engine::{
-    Action, Flows, PacketBytes, Scratch, Tables, Verdict, expire, is_ipv6, walk,
-};
+use lb_common::engine::{Action, Flows, PacketBytes, Scratch, Tables, Verdict, expire, walk};
 use lb_common::host::{Frame, HostTables, Kept};
 use lb_common::wire::{Addr4, Addr6, Port};
 use lb_tests::packets::{self, End, Flags, Taken};
@@ -126,11 +124,7 @@ impl Bed {
 
     /// The same for any kind of packet.
     pub(crate) fn walk<P: PacketBytes>(&self, packet: &mut P) -> Verdict {
-        let verdict = if is_ipv6(packet) {
-            walk::<Addr6, _, _>(packet, self)
-        } else {
-            walk::<Addr4, _, _>(packet, self)
-        };
+        let verdict = walk(packet, self);
         if verdict.slot() != 0 {
             self.reasons.borrow_mut()[verdict.slot() as usize] += 1;
         }
@@ -285,6 +279,10 @@ impl Tables for Bed {
 
     fn put_last_hop(&self, key: &LastHopKey, id: HopId) -> Result<(), InsertError> {
         self.host.put_last_hop(key, id)
+    }
+
+    fn vlan(&self, key: &VlanKey) -> Option<u32> {
+        self.host.vlan(key)
     }
 
     fn iface(&self, ifindex: u32) -> Option<&Iface> {

@@ -4,6 +4,7 @@
 mod bed;
 mod bytes;
 mod counts;
+mod direct;
 mod expiry;
 mod flags;
 mod fragment;
@@ -20,3 +21,5 @@ mod snat;
 mod sticky;
 mod tcp_states;
 mod tracking;
+mod tunnel;
+mod vlan;

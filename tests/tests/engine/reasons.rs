@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use lb_common::abi::{Budget, DropReason, HeldHead, HopId, HopState, NextHop, PassReason, limits};
+use lb_common::abi::{
+    Budget, DropReason, HeldHead, HopId, HopState, Method, NextHop, PassReason, limits,
+};
 use lb_common::engine::tables::{InsertError, Table};
 use lb_common::engine::{Action, PacketBytes};
 use lb_common::host::Frame;
 use lb_common::wire::Wire;
 use lb_tests::packets::{self, Flags, icmp};
 use lb_tests::packets6::{self, next, padding};
-use lb_tests::world::{self, IFINDEX, VIP, VIP6};
+use lb_tests::tags::tagged;
+use lb_tests::world::{self, IFINDEX, VIP, VIP6, World};
 
 use crate::bed::{Bed, CLIENT};
 use crate::counts::Counts;
@@ -258,6 +261,21 @@ fn cases() -> Vec<Case> {
             (service.slots_at, service.slots_len) = (others, 1);
             syn(world::NAT)
         }),
+        // P-14
+        pass(PassReason::UnknownVlan, |_| tagged(&syn(world::NAT), &[([0x81, 0], 99)])),
+        drop(DropReason::NoRoomInFront, |bed| {
+            *bed = Bed::of(World::with_outer_headers(64));
+            let frame = packets::tcp((CLIENT, 40_000), (VIP, world::IPIP), Flags::ACK, b"");
+            for flags in [Flags::SYN, Flags::ACK] {
+                bed.send(&packets::tcp((CLIENT, 40_000), (VIP, world::IPIP), flags, b""));
+            }
+            frame
+        })
+        .and(|counts| {
+            // It was decided before that it leaves.
+            let real = World::with_outer_headers(64).real(world::IPIP, 0);
+            counts.packet(real, false, 40);
+        }),
         drop(DropReason::TruncatedRewrite, |bed| {
             bed.establish((CLIENT, 40_000), world::NAT).up(Flags::ACK, b"")
         }),
@@ -284,6 +302,18 @@ impl PacketBytes for Vanishing {
         self.0.len()
     }
 
+    fn came_by(&mut self, ifindex: u32) {
+        self.0.came_by(ifindex);
+    }
+
+    fn open(&mut self, _bytes: usize, _tunnel: Option<(Method, u8)>) -> bool {
+        false
+    }
+
+    fn close(&mut self, _bytes: usize) -> bool {
+        false
+    }
+
     fn make_quotation(&mut self, _front: usize, _quoted: usize, _l4: usize) -> bool {
         false
     }
@@ -300,14 +330,15 @@ fn every_reason_has_a_packet_that_raises_it_and_nothing_else() {
         let mut bed = Bed::new(64);
         let frame = (case.packet)(&mut bed);
         let before = Counts::of(&bed);
-        let mut packet = Frame { ifindex: IFINDEX, ..Frame::new(frame.clone()) };
+        let cramped = case.reason == DropReason::NoRoomInFront.name();
+        let mut packet = Frame { ifindex: IFINDEX, cramped, ..Frame::new(frame.clone()) };
         let verdict = if case.reason == DropReason::TruncatedRewrite.name() {
             bed.walk(&mut Vanishing(packet.clone()))
         } else {
             bed.walk(&mut packet)
         };
         assert_eq!(verdict.action(), case.action, "{}: {verdict:?}", case.reason);
-        if verdict.action() != Action::Redirect {
+        if verdict.action() != Action::Redirect && !cramped {
             assert_eq!(packet.bytes, frame, "{}: untouched", case.reason);
         }
         let mut right = before;
@@ -372,7 +403,7 @@ fn broken_tables_drop_with_a_reason_of_their_own() {
         }),
         ("a method that does not exist", |bed| {
             for real in bed.host.reals.values_mut() {
-                real.method = 2;
+                real.method = 99;
             }
             syn(world::NAT)
         }),

@@ -1,7 +1,7 @@
 //! TCP's states against IPVS's table, written down again by rows as it stands in
 //! `net/netfilter/ipvs/ip_vs_proto_tcp.c` (`tcp_states`).
 
-use lb_common::abi::ConnState;
+use lb_common::abi::{ConnState, FlowFlags};
 use lb_common::engine::tcp_state::{after, is_quiet, may_be_reused};
 use lb_common::wire::tcp::TcpFlags;
 use lb_tests::packets::Flags;
@@ -13,7 +13,7 @@ use crate::bed::{Bed, CLIENT};
 const BEFORE: &str = "NO ES SS SR FW TW CL CW LA LI SA";
 
 /// Row, direction, the states after.
-const IPVS: [(&str, &str, &str); 8] = [
+const IPVS: [(&str, &str, &str); 12] = [
     ("in", "syn", "SR ES ES SR SR SR SR SR SR SR SR"),
     ("in", "fin", "CL CW SS TW TW TW CL CW LA LI TW"),
     ("in", "ack", "ES ES SS ES FW TW CL CW CL LI ES"),
@@ -22,6 +22,10 @@ const IPVS: [(&str, &str, &str); 8] = [
     ("out", "fin", "TW FW SS TW FW TW CL TW LA LI TW"),
     ("out", "ack", "ES ES SS ES FW TW CL CW LA ES ES"),
     ("out", "rst", "CL CL SS CL CL TW CL CL CL CL CL"),
+    ("alone", "syn", "SR ES ES SR SR SR SR SR SR SR SR"),
+    ("alone", "fin", "CL FW SS TW FW TW CL CW LA LI TW"),
+    ("alone", "ack", "ES ES SS ES FW TW CL CW CL LI ES"),
+    ("alone", "rst", "CL CL CL SR CL CL CL CL LA LI CL"),
 ];
 
 fn state(short: &str) -> ConnState {
@@ -41,6 +45,16 @@ fn state(short: &str) -> ConnState {
     }
 }
 
+/// The entry's flags of a direction.
+fn entry(direction: &str) -> u8 {
+    match direction {
+        "in" => 0,
+        "out" => FlowFlags::REPLY,
+        "alone" => FlowFlags::DIRECT,
+        other => panic!("no direction {other}"),
+    }
+}
+
 /// The row of a segment: reset before SYN before FIN before ACK (`tcp_state_idx`).
 fn row(flags: u8) -> Option<&'static str> {
     [("rst", TcpFlags::RST), ("syn", TcpFlags::SYN), ("fin", TcpFlags::FIN), ("ack", TcpFlags::ACK)]
@@ -54,7 +68,7 @@ fn every_transition_is_that_of_ipvs() {
     for (direction, segment, states) in IPVS {
         for (short, next) in BEFORE.split(' ').zip(states.split(' ')) {
             for flags in (0..=u8::MAX).filter(|flags| row(*flags) == Some(segment)) {
-                let got = after(state(short), TcpFlags(flags), direction == "out");
+                let got = after(state(short), TcpFlags(flags), entry(direction));
                 assert_eq!(got, state(next), "{direction} {segment} ({flags:#010b}) in {short}");
             }
         }
@@ -66,8 +80,8 @@ fn every_transition_is_that_of_ipvs() {
 fn a_segment_without_flags_that_matter_changes_nothing() {
     for short in BEFORE.split(' ') {
         for flags in (0..=u8::MAX).filter(|flags| row(*flags).is_none()) {
-            for reply in [false, true] {
-                assert_eq!(after(state(short), TcpFlags(flags), reply), state(short));
+            for entry in [0, FlowFlags::REPLY, FlowFlags::DIRECT] {
+                assert_eq!(after(state(short), TcpFlags(flags), entry), state(short));
             }
         }
     }
@@ -76,9 +90,9 @@ fn a_segment_without_flags_that_matter_changes_nothing() {
 #[test]
 fn udp_and_dead_never_change() {
     for flags in 0..=u8::MAX {
-        for reply in [false, true] {
+        for entry in [0, FlowFlags::REPLY, FlowFlags::DIRECT] {
             for fixed in [ConnState::Udp, ConnState::Dead] {
-                assert_eq!(after(fixed, TcpFlags(flags), reply), fixed);
+                assert_eq!(after(fixed, TcpFlags(flags), entry), fixed);
             }
         }
     }
@@ -92,8 +106,8 @@ fn what_is_quiet_changes_no_state() {
         for flags in 0..=u8::MAX {
             if is_quiet(raw, TcpFlags(flags)) {
                 assert_ne!(before, ConnState::Dead, "an ended flow forwards nothing");
-                for reply in [false, true] {
-                    assert_eq!(after(before, TcpFlags(flags), reply), before, "{flags:#010b}");
+                for entry in [0, FlowFlags::REPLY, FlowFlags::DIRECT] {
+                    assert_eq!(after(before, TcpFlags(flags), entry), before, "{flags:#010b}");
                 }
             }
         }

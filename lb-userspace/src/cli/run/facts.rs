@@ -1,12 +1,15 @@
 //! What the node knows, in the words of the data path and of the control plane.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use lb_common::abi::NextHop;
 use lb_common::wire::{Addr4, Addr6};
 
 use crate::control::{HopInfo, HostPorts};
-use crate::dataplane::preflight::InterfaceFacts;
-use crate::node::{Link, Node, Resolved, host};
+use crate::dataplane::preflight::{InterfaceFacts, VlanOf};
+use crate::dataplane::vlans;
+use crate::node::{Link, Node, Resolved, Vlan, host};
 
 /// Every interface here.
 pub(super) fn interfaces(node: &Node) -> Vec<InterfaceFacts> {
@@ -28,18 +31,23 @@ pub(super) fn interface(node: &Node, link: &Link) -> InterfaceFacts {
         tx_checksum: host::tx_checksum_enabled(&link.name).unwrap_or(false),
         xdp_prog_id: link.xdp.map(|program| program.id),
         xdp_generic: link.xdp.is_some_and(|program| program.generic),
+        vlan: link
+            .vlan
+            .map(|Vlan { on, number, provider }| VlanOf { on, tag: vlans::tag(number, provider) }),
     }
 }
 
-/// A next hop as the control plane wants it. `bounces`: whether XDP_TX works on the interface.
-pub(super) fn hop(resolved: &Resolved, bounces: bool) -> HopInfo {
+/// A next hop as the control plane wants it. `flags`: the data path's of the interface, bits of [`NextHop`].
+pub(super) fn hop(destination: IpAddr, resolved: &Resolved, flags: u8) -> HopInfo {
     HopInfo {
         ifindex: resolved.ifindex,
         dst: resolved.dst_mac,
         src: resolved.src_mac,
         mtu: u16::try_from(resolved.mtu).unwrap_or(u16::MAX),
         source: resolved.source,
-        tx: bounces,
+        tx: flags & NextHop::TX != 0,
+        tagged: flags & NextHop::TAGGED != 0,
+        gateway: resolved.address != destination,
     }
 }
 

@@ -291,9 +291,9 @@ impl Owner {
     pub(super) fn hop_changed(&mut self, destination: IpAddr) {
         let hop = self.keeper.hop(destination).map(|resolved| {
             let link = self.node.link(resolved.ifindex);
-            let driver =
-                link.map(|link| facts::interface(&self.node, &link).driver).unwrap_or_default();
-            facts::hop(&resolved, crate::dataplane::bounces(&driver))
+            let there = link.map(|link| facts::interface(&self.node, &link));
+            let flags = there.map_or(0, |there| self.dataplane.hop_flags(&there));
+            facts::hop(destination, &resolved, flags)
         });
         self.feed(Event::Hop { destination, hop });
     }

@@ -79,11 +79,15 @@ fn virtual_server(
     let (mut reals, mut places): (Vec<RealServer>, Vec<RealPlace>) =
         draft.reals.iter().map(|real| outer.real_server(out, real)).unzip();
     let delay_loop = outer.delay_loop();
-    let mut sorry = draft.sorry.as_ref().map(|sorry| SorryServer {
-        ip: sorry.ip,
-        port: sorry.port,
-        kind: sorry.forwarding.unwrap_or(forwarding).kind,
-        inhibit: sorry.inhibit,
+    let mut sorry = draft.sorry.as_ref().map(|sorry| {
+        let Forwarding { kind, tunnel } = sorry.forwarding.unwrap_or(forwarding);
+        SorryServer {
+            ip: sorry.ip,
+            port: sorry.port,
+            kind,
+            tunnel: (kind == Kind::Tun).then_some(tunnel),
+            inhibit: sorry.inhibit,
+        }
     });
     agree_on_inhibit(out, &draft, &mut sorry, &reals, port);
     let (quorum, hysteresis) = quorum(out, &draft, &reals);

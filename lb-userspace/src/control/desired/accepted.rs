@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use lb_common::abi::ServiceKey;
 
 use super::Skipped;
-use crate::config::model::{self, Checker, Kind, Protocol, ServiceMatch, VirtualServer};
+use crate::config::model::{self, Checker, Kind, Protocol, ServiceMatch, Tunnel, VirtualServer};
 use crate::config::unbuilt::check_is_built;
 use crate::control::event::{RealIdent, ServiceIdent};
 use crate::control::ids::RealKey;
@@ -29,6 +29,8 @@ pub struct AcceptedReal<'a> {
     pub ident: RealIdent,
     pub addr: IpAddr,
     pub kind: Kind,
+    /// With [`Kind::Tun`].
+    pub tunnel: Tunnel,
     pub weight: u32,
     /// `inhibit_on_failure`.
     pub inhibit: bool,
@@ -38,8 +40,12 @@ pub struct AcceptedReal<'a> {
 }
 
 /// IPVS too translates within a family; tunnels may mix them.
-const OTHER_FAMILY: &str =
-    "not served: it is of another address family than its virtual server, and NAT stays within one";
+const OTHER_FAMILY: &str = "not served: it is of another address family than its virtual server, which only TUN can bridge";
+
+/// Whether a packet of the virtual server can get to it.
+fn same_family(service: ServiceKey, ip: IpAddr, kind: Kind) -> bool {
+    kind == Kind::Tun || service.addr.is_ipv6() == ip.is_ipv6()
+}
 
 /// What of `model` this version serves; the rest is told in `skipped`.
 pub fn accepted<'a>(model: &'a model::Config, skipped: &mut Vec<Skipped>) -> Vec<Accepted<'a>> {
@@ -90,16 +96,10 @@ fn accepted_reals<'a>(
     for real in &server.real_servers {
         let ident = RealIdent { ip: real.ip, port: real.port };
         let what = format!("real server {ident} of {service}");
-        let Some(real_key) = ident.key(key) else {
+        let real_key = ident.key(key);
+        if !same_family(key, real.ip, real.kind) {
             skip(what, OTHER_FAMILY);
             continue;
-        };
-        match real.kind {
-            Kind::Nat | Kind::FullNat => {}
-            kind @ (Kind::Dr | Kind::Tun) => {
-                skip(what, &format!("not served: this version has no {}", kind.name()));
-                continue;
-            }
         }
         if !seen.insert(real_key) {
             skip(what, "not served: an earlier real server has this address and port");
@@ -115,6 +115,7 @@ fn accepted_reals<'a>(
             ident,
             addr: real.ip,
             kind: real.kind,
+            tunnel: real.tunnel.unwrap_or(Tunnel::Ipip),
             weight: real.weight,
             inhibit: real.inhibit_on_failure,
             alpha: real.alpha && !checkers.is_empty(),
@@ -134,20 +135,18 @@ fn sorry<'a>(
     let sorry = server.sorry_server.as_ref()?;
     let ident = RealIdent { ip: sorry.ip, port: sorry.port };
     let what = format!("sorry_server {ident} of {service}");
-    let Some(key) = ident.key(key) else {
+    if !same_family(key, sorry.ip, sorry.kind) {
         skip(what, OTHER_FAMILY);
         return None;
-    };
-    if let kind @ (Kind::Dr | Kind::Tun) = sorry.kind {
-        skip(what, &format!("not served: this version has no {}", kind.name()));
-        return None;
     }
+    let key = ident.key(key);
     let (kind, inhibit) = (sorry.kind, sorry.inhibit);
     Some(AcceptedReal {
         key,
         ident,
         addr: sorry.ip,
         kind,
+        tunnel: sorry.tunnel.unwrap_or(Tunnel::Ipip),
         weight: 1,
         inhibit,
         alpha: false,

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use lb_common::abi::{HopState, Method, NextHop, Real, RealFlags, RealId, ServiceId, limits};
-use lb_common::wire::Addr6;
+use lb_common::engine::outer;
+use lb_common::wire::{Addr6, Port};
 
 use super::accepted::{Accepted, AcceptedReal};
 use super::{DesiredReal, Inputs};
-use crate::config::model::{AddressRange, Kind};
+use crate::config::model::{AddressRange, Kind, Tunnel, TunnelChecksum};
 use crate::control::error::ControlError;
 use crate::control::ids::Ids;
 use crate::control::state::Hop;
@@ -42,22 +43,27 @@ pub(super) fn build(
     let up = health.is_none_or(super::super::health::RealHealth::is_up);
     let listed = up || accepted.inhibit;
     let delta = health.map_or(0, |health| health.weight_delta);
-    let hop = next_hop(inputs, accepted, id);
+    let tunnel = Tunnelled::of(method, accepted);
+    let hop = next_hop(inputs, accepted, id, tunnel);
     let locals = match method {
-        Method::Nat => Vec::new(),
+        Method::Nat | Method::Dr => Vec::new(),
         Method::FullNat => locals(inputs, service, accepted, id)?,
+        Method::Ipip | Method::Gre | Method::Gue => own_source(inputs, accepted, id),
     };
-    let reachable = hop.is_some() && (method == Method::Nat || !locals.is_empty());
+    let sourced = matches!(method, Method::Nat | Method::Dr) || !locals.is_empty();
+    let reachable = hop.is_some() && sourced && obstacle(inputs, accepted).is_none();
     let real = Real {
         addr: accepted.key.addr,
         port: accepted.key.port,
         method: method as u8,
-        flags: RealFlags::USED | if listed { RealFlags::UP } else { 0 },
+        flags: RealFlags::USED | if listed { RealFlags::UP } else { 0 } | tunnel.flags,
         weight: if up { effective_weight(accepted.weight, delta) } else { 0 },
         locals_at: 0,
         locals_len: 0,
         service: accepted.key.service,
         service_id,
+        tunnel_port: tunnel.port,
+        pad: [0; 2],
     };
     let real = DesiredReal { id, real, locals, hop: hop.unwrap_or_default() };
     Ok(Built { real, listed, reachable })
@@ -76,6 +82,12 @@ fn method(
 ) -> Result<Method, ControlError> {
     match accepted.kind {
         Kind::FullNat => Ok(Method::FullNat),
+        Kind::Dr => Ok(Method::Dr),
+        Kind::Tun => Ok(match accepted.tunnel {
+            Tunnel::Ipip => Method::Ipip,
+            Tunnel::Gre { .. } => Method::Gre,
+            Tunnel::Gue { .. } => Method::Gue,
+        }),
         // A server on the clients' side answers them directly, past the translation.
         _ if inputs.host.interfaces == 1 => Err(ControlError::NatOnOneArm {
             service: service.ident.to_string(),
@@ -85,10 +97,69 @@ fn method(
     }
 }
 
+/// What a tunnel has beside its kind.
+#[derive(Clone, Copy)]
+struct Tunnelled {
+    /// [`RealFlags::CHECKSUM`] or 0.
+    flags: u8,
+    /// Of GUE.
+    port: Port,
+    /// `None`: there is no tunnel.
+    method: Option<Method>,
+}
+
+impl Tunnelled {
+    fn of(method: Method, accepted: &AcceptedReal<'_>) -> Self {
+        // Remote checksum offload is for checksums that a device shall finish: IPVS too sends none where they are whole.
+        let (checksum, port) = match accepted.tunnel {
+            Tunnel::Ipip => (TunnelChecksum::None, 0),
+            Tunnel::Gre { checksum } => (checksum, 0),
+            Tunnel::Gue { port, checksum } => (checksum, port),
+        };
+        let flags = if checksum == TunnelChecksum::Full { RealFlags::CHECKSUM } else { 0 };
+        let method = Some(method).filter(|method| method.is_tunnel());
+        let flags = if method.is_some() { flags } else { 0 };
+        Self { flags, port: Port::new(port), method }
+    }
+}
+
+/// Why nothing can be sent to it whatever its neighbour says.
+pub(super) fn obstacle(inputs: &Inputs<'_>, accepted: &AcceptedReal<'_>) -> Option<&'static str> {
+    match (accepted.kind, accepted.tunnel) {
+        (Kind::Dr, _) => match inputs.hops.get(&accepted.addr) {
+            // Which would route a packet for the virtual address back here.
+            Some(Hop::Resolved(info)) if info.gateway => Some(
+                "gets nothing: the way to it leads by a gateway, and DR needs it on a link of this host; TUN does not",
+            ),
+            _ => None,
+        },
+        (
+            Kind::Tun,
+            Tunnel::Gre { checksum: TunnelChecksum::Full }
+            | Tunnel::Gue { checksum: TunnelChecksum::Full, .. },
+        ) if !inputs.host.tunnel_checksums => Some(
+            "gets nothing: tunnels with checksums (csum) need mode xdp, and this instance runs in mode tc; write nocsum",
+        ),
+        _ => None,
+    }
+}
+
 /// Where frames to it go; `None`: that was never known. What the tables say holds until the neighbour is reported.
-fn next_hop(inputs: &Inputs<'_>, accepted: &AcceptedReal<'_>, id: RealId) -> Option<NextHop> {
+fn next_hop(
+    inputs: &Inputs<'_>,
+    accepted: &AcceptedReal<'_>,
+    id: RealId,
+    tunnel: Tunnelled,
+) -> Option<NextHop> {
     match inputs.hops.get(&accepted.addr) {
-        Some(Hop::Resolved(info)) => Some(info.next_hop()),
+        Some(Hop::Resolved(info)) => Some(match tunnel.method {
+            None => info.next_hop(),
+            Some(method) => {
+                let hop = info.next_hop();
+                let mtu = outer::mtu(hop.mtu, method, tunnel.flags, accepted.addr.is_ipv6());
+                NextHop { mtu, flags: hop.flags | NextHop::TUNNEL, ..hop }
+            }
+        }),
         // It answered once: whether it is still there is for its checks to say.
         Some(Hop::Lost) => Some(NextHop::default()),
         Some(Hop::Unresolved) => None,
@@ -117,11 +188,16 @@ fn locals(
         }
         return Ok(list);
     }
+    Ok(own_source(inputs, accepted, id))
+}
+
+/// The address that this host would send to it from.
+fn own_source(inputs: &Inputs<'_>, accepted: &AcceptedReal<'_>, id: RealId) -> Vec<Addr6> {
     let source = match inputs.hops.get(&accepted.addr) {
         Some(Hop::Resolved(info)) => info.source,
         _ => None,
     };
-    Ok(match source {
+    match source {
         Some(source) => vec![Addr6::from(source)],
         // Not reported (yet, or any more): as it was.
         None => inputs
@@ -130,7 +206,7 @@ fn locals(
             .get(&id)
             .map(|real| inputs.mirror.locals_of(real).to_vec())
             .unwrap_or_default(),
-    })
+    }
 }
 
 /// Every address of the ranges that is of the family, once.

@@ -17,11 +17,11 @@ fn what_this_version_cannot_do_is_left_out_and_told() {
     mark.service = ServiceMatch::Fwmark { mark: 7, family: None };
     let mut sctp = service(80, Scheduler::Rr, vec![real(1, 1)]);
     sctp.protocol = Some(Protocol::Sctp);
-    let direct = RealServer { kind: Kind::Dr, ..real(2, 1) };
-    let mixed = service(80, Scheduler::Lblc, vec![real(1, 1), direct.clone()]);
+    let far = RealServer { ip: "2001:db8::9".parse().unwrap(), ..real(2, 1) };
+    let mixed = service(80, Scheduler::Lblc, vec![real(1, 1), far.clone()]);
     let again = service(80, Scheduler::Rr, vec![real(3, 1)]);
-    let only_dr = service(81, Scheduler::Rr, vec![direct]);
-    let world = World::serving(model(vec![v6, mark, sctp, mixed, again, only_dr]));
+    let only_far = service(81, Scheduler::Rr, vec![far]);
+    let world = World::serving(model(vec![v6, mark, sctp, mixed, again, only_far]));
     assert_eq!(world.fake.services.len(), 1);
     let served = world.fake.services[&key(80)];
     assert_eq!(served.scheduler, Raw::Wlc as u8);

@@ -50,6 +50,7 @@ fn a_service() -> impl Strategy<Value = VirtualServer> {
     (80..84u16, scheduler, reals, any::<(bool, bool)>(), proptest::option::of(1..8u8)).prop_map(
         |(port, scheduler, reals, (sticky, locals), sorry)| VirtualServer {
             sorry_server: sorry.map(|n| SorryServer {
+                tunnel: None,
                 ip: IpAddr::V4(real_ip(n)),
                 port: 80,
                 kind: Kind::Nat,

@@ -291,8 +291,13 @@ fn view_shows_health_reason_and_tombstones() {
 
 fn with_sorry(kind: Kind) -> model::Config {
     let mut config = three();
-    config.virtual_servers[0].sorry_server =
-        Some(model::SorryServer { ip: IpAddr::V4(real_ip(7)), port: 80, kind, inhibit: false });
+    config.virtual_servers[0].sorry_server = Some(model::SorryServer {
+        ip: IpAddr::V4(real_ip(7)),
+        port: 80,
+        kind,
+        tunnel: None,
+        inhibit: false,
+    });
     config
 }
 

@@ -17,7 +17,7 @@ use lb_common::abi::{
 use lb_common::engine::tables::Table;
 use lb_common::engine::{self, Action};
 use lb_common::host::Frame;
-use lb_common::wire::{Addr4, Addr6};
+use lb_common::wire::Addr6;
 
 use super::attach::AttachedMode;
 use super::error::LoadError;
@@ -146,11 +146,7 @@ impl Stage {
         let watched = Watched::open(&self.pins, &self.reader)?;
         let mut packet =
             Frame { bytes: frame.to_vec(), ifindex, may_wait: held, ..Frame::default() };
-        let verdict = if engine::is_ipv6(&packet) {
-            engine::walk::<Addr6, _, _>(&mut packet, &watched)
-        } else {
-            engine::walk::<Addr4, _, _>(&mut packet, &watched)
-        };
+        let verdict = engine::walk(&mut packet, &watched);
         let (looks, originals) = watched.finish()?;
         let copy = Copy::make(object, &self.pins, (self.reader.clock().shift(), self.mode), held)?;
         copy.fill(&originals)?;

@@ -9,7 +9,7 @@ use bytemuck::Pod;
 use lb_common::abi::{
     Budget, Config, ConnState, Flow, FlowKey, FlowRef, FragmentKey, Fragmented, Gauge, HopId,
     Iface, LastHopKey, Load, NextHop, Notice, Real, RealId, Service, ServiceId, ServiceKey, Sticky,
-    StickyKey, Tick, map,
+    StickyKey, Tick, VlanKey, map,
 };
 use lb_common::engine::tables::{InsertError, LoadChange, Table as Which};
 use lb_common::engine::{self, Flows, Scratch, Tables, sched};
@@ -309,6 +309,10 @@ impl Tables for Watched {
     fn put_last_hop(&self, key: &LastHopKey, id: HopId) -> Result<(), InsertError> {
         self.write(map::LAST_HOPS, &self.maps.last_hops, key, &id.0);
         Ok(())
+    }
+
+    fn vlan(&self, key: &VlanKey) -> Option<u32> {
+        self.read(map::VLANS, &self.maps.vlans, key)
     }
 
     fn iface(&self, ifindex: u32) -> Option<&Iface> {

@@ -122,6 +122,7 @@ mod tests {
             mac: Some(OWN),
             enabled: true,
             xdp: None,
+            vlan: None,
         };
         Facts {
             ifindex: 7,
