@@ -13,7 +13,7 @@ pub struct Report {
     pub same: u64,
     /// Steps whose frames were written differently and mean the same, by [`SPELLINGS`](super::compare::SPELLINGS).
     pub spelt: BTreeMap<&'static str, u64>,
-    /// Sequences that ended at a difference with a rule, or before what was about to differ, by its name.
+    /// Differences by their rules, and ends of sequences for what was about to differ.
     pub explained: BTreeMap<&'static str, u64>,
     /// Old connections whose end at IPVS was waited for, and the longest wait.
     pub awaited: u64,
@@ -65,7 +65,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(out, "written differently, to the same meaning, in so many steps:")?;
         counts(out, &self.spelt)?;
-        writeln!(out, "sequences that ended early, {sum} in all, by the difference that did it:")?;
+        writeln!(out, "differences that have a rule, {sum} in all:")?;
         counts(out, &self.explained)?;
         write!(out, "unexplained: {}", self.unexplained.len())
     }
@@ -99,7 +99,7 @@ mod tests {
                 "2 old connections whose end at IPVS was waited for, at most 4.0ms",
                 "written differently, to the same meaning, in so many steps:",
                 "6 pieces",
-                "sequences that ended early, 2 in all, by the difference that did it:",
+                "differences that have a rule, 2 in all:",
                 "2 half-open",
                 "unexplained: 1",
             ]

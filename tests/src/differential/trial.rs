@@ -148,7 +148,7 @@ fn key_of(frame: &[u8]) -> Option<FlowKey> {
     })
 }
 
-/// Runs a sequence. It ends early where the two differ; the report says for what, and shows how it came to it where no
+/// Runs a sequence. It ends early where the two differ and go on differently for it; the report says for what, and shows how it came to it where no
 /// rule allows that.
 pub fn run(
     seed: u64,
@@ -197,8 +197,12 @@ pub fn run(
                 return Ok(());
             };
             *report.explained.entry(rule.name).or_default() += 1;
-            // What was not forwarded here, or was there, leaves other tables behind.
-            return Ok(());
+            if !rule.is_over() {
+                // What was not forwarded here, or was there, leaves other tables behind.
+                return Ok(());
+            }
+            sequence.heard(&made.left);
+            continue;
         }
         plain.0.sort();
         plain.1.sort();
