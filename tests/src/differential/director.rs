@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
 
+use super::counts::Counts;
 use super::sequence::{EMPTY, OUTER, REALS, ROUTER_OF_CLIENTS, SERVERS, VIP};
 use crate::packets::{CLIENT_MAC, OUR_MAC};
 use crate::world::INNER_MAC;
@@ -32,6 +33,7 @@ pub type Seen = (Side, Vec<u8>);
 pub struct Director {
     taps: [File; 2],
     namespace: File,
+    counts: Counts,
 }
 
 /// Link addresses of the real servers.
@@ -106,7 +108,7 @@ impl Director {
             run(&format!("ip neigh add {real} lladdr {mac} dev eth1 nud permanent"))?;
         }
         let namespace = File::open("/proc/thread-self/ns/net").context("a namespace")?;
-        Ok(Self { taps, namespace })
+        Ok(Self { taps, namespace, counts: Counts::here()? })
     }
 
     /// Puts IPVS's services of some ports in force in this director, each with all real servers, picked from the first on.
@@ -130,6 +132,11 @@ impl Director {
         child.stdin.take().context("a pipe")?.write_all(text.as_bytes())?;
         ensure!(child.wait()?.success(), "ipvsadm -R refused its rules");
         Ok(())
+    }
+
+    /// How many connections IPVS has to the real servers of a TCP service that it serves.
+    pub fn connections(&self, port: u16) -> Result<u32> {
+        self.counts.of_tcp(VIP, port)
     }
 
     /// Sends a frame in; the IPv4 frames that come out for it.

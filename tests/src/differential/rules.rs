@@ -23,6 +23,13 @@ pub struct Rule {
     applies: fn(&Case<'_>) -> bool,
 }
 
+impl Rule {
+    /// Whether both go on with the same tables. An ICMP error changes nothing, wherever it ends.
+    pub fn is_over(&self) -> bool {
+        self.name.starts_with("icmp-")
+    }
+}
+
 impl Case<'_> {
     fn counted(&self, names: &[&str]) -> bool {
         self.reasons.iter().any(|reason| names.contains(&&**reason))

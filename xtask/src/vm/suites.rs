@@ -1,6 +1,5 @@
 //! The tests that look at a kernel, built on the host and run in the guest.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -82,26 +81,18 @@ pub(super) fn smoke() -> Result<Job> {
     job(script)
 }
 
-/// Sequences of packets through IPVS and through xlb, shared out among processes: a director is looked after by one.
+/// Sequences of packets through IPVS and through xlb, shared out among threads: a director is looked after by one.
 pub(super) fn differential(sequences: u64, cpus: u8) -> Result<Job> {
     say("building the differential test");
     let program = "ipvs-differential";
     run(cargo().args(["build", "--package", "lb-tests", "--bin", program]))?;
     let path = root().join("target/debug").join(program);
-    let share = sequences.div_ceil(u64::from(cpus));
-    let mut script = String::from("modprobe -a ip_vs ip_vs_rr tun || exit 1\nfailed=0\n");
-    // One seed each, told by the caller or the clock.
-    script.push_str("seed=${XLB_DIFFERENTIAL_SEED:-$(date +%s)}\n");
-    for cpu in 0..cpus {
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            script,
-            "{} {share} $((seed + {cpu})) & jobs=\"$jobs $!\"",
-            quoted_path(&path)
-        );
-    }
-    script.push_str("for job in $jobs; do wait $job || failed=1; done\nexit $failed\n");
-    job(script)
+    // A seed told by the caller or the clock.
+    job(format!(
+        "modprobe -a ip_vs ip_vs_rr tun || exit 1\n\
+         exec {} {sequences} ${{XLB_DIFFERENTIAL_SEED:-$(date +%s)}} {cpus}\n",
+        quoted_path(&path)
+    ))
 }
 
 fn part(program: &Program, arguments: &[&str]) -> String {
