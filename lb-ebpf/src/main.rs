@@ -6,6 +6,8 @@
 //! | `xlb_tc` | the same in mode tc: every frame that the network stack takes in there |
 //! | `xlb_xdp6`, `xlb_tc6` | those, for IPv6, as a tail call |
 //! | `xlb_xdp_slow`, `xlb_xdp_icmp`, `xlb_tc_slow`, `xlb_tc_icmp`, the same with a 6 | those, for what is not established |
+//! | `xlb_xdp_watch`, `xlb_tc_watch`, the same with a 6 | those frames instead, while somebody captures |
+//! | `xlb_xdp_show`, `xlb_tc_show` | all of them, as the way out of a packet that was watched |
 //! | `xlb_expire`, `xlb_expire6` | the daemon's reaper, by BPF_PROG_TEST_RUN, with flow keys as its packet |
 //! | `xlb_clock` | the daemon at start, by BPF_PROG_TEST_RUN, to learn what jiffies are |
 #![no_std]
@@ -14,6 +16,7 @@
 #![expect(internal_features, reason = "the BPF target has no core::sync::atomic; see atomic.rs")]
 
 mod atomic;
+mod capture;
 mod maps;
 mod packet;
 mod skb;
@@ -86,11 +89,23 @@ impl Shell for Skb {
     }
 }
 
-/// The established path; what is not goes on with another program.
+/// The way out of every program of the data path.
 #[inline(always)]
-fn enter<A: Maps, P: Shell>(packet: &mut P) -> i32 {
+fn leave<P: Shell>(packet: &P, verdict: Verdict, shown: bool) -> i32 {
+    if shown {
+        capture::show(packet, verdict);
+    }
+    packet.carry_out(verdict)
+}
+
+/// The established path; what is not goes on with another program. `SHOWN`: somebody captures.
+#[inline(always)]
+fn enter<A: Maps, P: Shell, const SHOWN: bool>(packet: &mut P) -> i32 {
     let taken_up = engine::established(packet, &Kernel).and_then(|seen| {
-        let scratch = |scratch: &mut _| engine::take_up(packet, &Kernel, &seen, scratch);
+        let scratch = |scratch: &mut Scratch<A>| {
+            scratch.shown = SHOWN.into();
+            engine::take_up(packet, &Kernel, &seen, scratch)
+        };
         Flows::<A>::with_scratch(&Kernel, packet.is_given_back(), scratch).unwrap_or(LOST)
     });
     let verdict = match taken_up {
@@ -100,7 +115,7 @@ fn enter<A: Maps, P: Shell>(packet: &mut P) -> i32 {
         }
         Err(verdict) => verdict,
     };
-    packet.carry_out(verdict)
+    leave(packet, verdict, SHOWN)
 }
 
 /// There is no such program or no scratch memory: the object is not whole.
@@ -113,8 +128,12 @@ fn resume<A: Maps, P: Shell>(
     stage: impl FnOnce(&mut P, &Kernel, &mut Scratch<A>) -> Verdict,
 ) -> i32 {
     let given_back = packet.is_given_back();
-    let verdict = Kernel.with_scratch(given_back, |scratch| stage(packet, &Kernel, scratch));
-    packet.carry_out(verdict.unwrap_or(Verdict::drop(DropReason::BadMapValue)))
+    let walked = Kernel.with_scratch(given_back, |scratch| {
+        let verdict = stage(packet, &Kernel, scratch);
+        (verdict, scratch.shown != 0)
+    });
+    let (verdict, shown) = walked.unwrap_or((Verdict::drop(DropReason::BadMapValue), false));
+    leave(packet, verdict, shown)
 }
 
 /// The data path.
@@ -125,13 +144,13 @@ pub fn xlb_xdp(ctx: XdpContext) -> u32 {
         frame.go_on(Next::Ipv6);
         return frame.carry_out(Verdict::pass(PassReason::NotIpv4)) as u32;
     }
-    enter::<Addr4, _>(&mut frame) as u32
+    enter::<Addr4, _, false>(&mut frame) as u32
 }
 
 /// The data path of IPv6.
 #[xdp]
 pub fn xlb_xdp6(ctx: XdpContext) -> u32 {
-    enter::<Addr6, _>(&mut Frame::new(ctx)) as u32
+    enter::<Addr6, _, false>(&mut Frame::new(ctx)) as u32
 }
 
 /// What is not established.
@@ -170,7 +189,7 @@ pub fn xlb_tc(ctx: TcContext) -> i32 {
         return skb.carry_out(Verdict::pass(PassReason::NotIpv4));
     }
     skb.show_ipv4();
-    enter::<Addr4, _>(&mut skb)
+    enter::<Addr4, _, false>(&mut skb)
 }
 
 /// The same of IPv6.
@@ -178,7 +197,7 @@ pub fn xlb_tc(ctx: TcContext) -> i32 {
 pub fn xlb_tc6(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(ctx);
     skb.show_ipv6();
-    enter::<Addr6, _>(&mut skb)
+    enter::<Addr6, _, false>(&mut skb)
 }
 
 /// What is not established.
@@ -203,6 +222,68 @@ pub fn xlb_tc_icmp(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn xlb_tc_icmp6(ctx: TcContext) -> i32 {
     resume::<Addr6, _>(&mut Skb::new(ctx), engine::icmp::walk)
+}
+
+/// The data path while somebody captures.
+#[xdp]
+pub fn xlb_xdp_watch(ctx: XdpContext) -> u32 {
+    capture::frame_arrived(ctx.ctx);
+    let mut frame = Frame::new(ctx);
+    if engine::is_ipv6(&frame) {
+        frame.go_on(Next::Watch6);
+        // The capture has ended meanwhile.
+        frame.go_on(Next::Ipv6);
+        return frame.carry_out(Verdict::pass(PassReason::NotIpv4)) as u32;
+    }
+    enter::<Addr4, _, true>(&mut frame) as u32
+}
+
+/// The same of IPv6.
+#[xdp]
+pub fn xlb_xdp_watch6(ctx: XdpContext) -> u32 {
+    enter::<Addr6, _, true>(&mut Frame::new(ctx)) as u32
+}
+
+/// What is behind the verdict of a packet that was watched.
+#[xdp]
+pub fn xlb_xdp_show(ctx: XdpContext) -> u32 {
+    let frame = Frame::new(ctx);
+    frame.carry_out(capture::hand_over(&frame)) as u32
+}
+
+/// As `xlb_xdp_watch`.
+#[classifier]
+pub fn xlb_tc_watch(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(ctx);
+    let is_ipv6 = engine::is_ipv6(&skb);
+    if is_ipv6 {
+        skb.show_ipv6();
+    } else {
+        skb.show_ipv4();
+    }
+    capture::skb_arrived(skb.context().skb.skb);
+    if skb.is_tagged() {
+        return leave(&skb, Verdict::pass(PassReason::NotIpv4), true);
+    }
+    if is_ipv6 {
+        skb.go_on(Next::Watch6);
+        skb.go_on(Next::Ipv6);
+        return skb.carry_out(Verdict::pass(PassReason::NotIpv4));
+    }
+    enter::<Addr4, _, true>(&mut Skb::new(skb.context()))
+}
+
+/// As `xlb_xdp_watch6`.
+#[classifier]
+pub fn xlb_tc_watch6(ctx: TcContext) -> i32 {
+    enter::<Addr6, _, true>(&mut Skb::new(ctx))
+}
+
+/// As `xlb_xdp_show`.
+#[classifier]
+pub fn xlb_tc_show(ctx: TcContext) -> i32 {
+    let skb = Skb::new(ctx);
+    skb.carry_out(capture::hand_over(&skb))
 }
 
 /// Counts why, where there is a reason.

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod capture;
 pub mod expire;
 pub mod family;
 pub mod fragment;
@@ -196,6 +197,18 @@ impl Verdict {
         Self::leaving(egress, self.slot())
     }
 
+    /// Both words, for a program that goes on with what another has decided.
+    #[inline(always)]
+    pub const fn words(self) -> [u32; 2] {
+        [self.code, self.ifindex]
+    }
+
+    /// The opposite.
+    #[inline(always)]
+    pub const fn from_words([code, ifindex]: [u32; 2]) -> Self {
+        Self { code, ifindex }
+    }
+
     /// What to do.
     #[inline(always)]
     pub const fn action(self) -> Action {
@@ -205,6 +218,12 @@ impl Verdict {
             3 => Action::Bounce,
             _ => Action::Drop,
         }
+    }
+
+    /// Whether the frame goes on from here.
+    #[inline(always)]
+    pub const fn leaves(self) -> bool {
+        !matches!(self.action(), Action::Pass | Action::Drop)
     }
 
     /// Index in REASONS to count at; 0: nothing to count.
