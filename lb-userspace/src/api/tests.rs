@@ -119,6 +119,7 @@ fn wish() -> capture::Wish {
         reason: None,
         dropped: false,
         count: None,
+        bytes: 1_000,
         seconds: 60,
         length: 60,
         sample: 1,

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::ExitCode;
 
 use lb_common::abi::limits;
@@ -41,6 +42,9 @@ pub struct CaptureArgs {
     /// End after so many packets
     #[arg(long, short = 'c', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
+    /// End after so many bytes of frames, both images together
+    #[arg(long, value_name = "N", default_value_t = 1_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub bytes: u64,
     /// End after so many seconds
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
@@ -69,6 +73,7 @@ impl CaptureArgs {
             reason: self.reason.clone(),
             dropped: self.dropped,
             count: self.count,
+            bytes: self.bytes,
             seconds: self.seconds,
             length: self.snaplen,
             sample: self.sample,
@@ -148,6 +153,11 @@ fn summary(ended: &Ended) -> String {
     format!("{packets} packets of {matched} that matched, {lost} lost for want of room; {why}")
 }
 
+/// What strangers send to one another is for nobody but who captures. // S-52
+fn create(path: &str) -> io::Result<File> {
+    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
 /// Where packets go.
 struct Sink {
     interfaces: Vec<(u32, String)>,
@@ -171,7 +181,7 @@ impl Sink {
                 let out: Box<dyn Write> = if path == "-" {
                     Box::new(BufWriter::new(io::stdout()))
                 } else {
-                    Box::new(BufWriter::new(File::create(path)?))
+                    Box::new(BufWriter::new(create(path)?))
                 };
                 let mut file = Pcapng::begin(out, names, args.snaplen)?;
                 // Whoever reads on the other side sees at once that it has begun.

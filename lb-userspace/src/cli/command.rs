@@ -103,6 +103,7 @@ mod tests {
             ("xlb capture --host nowhere", "invalid IP address"),
             ("xlb capture --count 0", "1.."),
             ("xlb capture --seconds 0", "1..=86400"),
+            ("xlb capture --bytes 0", "1.."),
             ("xlb capture --snaplen 65536", "14..=9216"),
             ("xlb capture --proto sctp", "expected tcp, udp or icmp"),
             ("xlb why 192.0.2.7", "VIP:PORT"),

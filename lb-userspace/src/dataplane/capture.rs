@@ -270,39 +270,77 @@ fn events(ebpf: &Ebpf, name: &str) -> Result<Option<PerfEventArray<MapData>>, Ma
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lb_common::abi::{DropReason, PassReason};
+    use lb_common::engine::Egress;
+    use lb_common::wire::ipv6::Ipv6;
 
-    fn captured(arrived: &[u8], left: &[u8], taken: usize) -> Captured {
+    const FORWARD: Verdict = Verdict::forward(Egress { ifindex: 3, bounce: false });
+
+    fn captured(arrived: &[u8], left: &[u8], taken: usize, verdict: Verdict) -> Captured {
         let mut head: CapturedHead = bytemuck::Zeroable::zeroed();
         let kept = (arrived.len() & !1).min(CAPTURE_HEAD);
         head.head[..kept].copy_from_slice(&arrived[..kept]);
         (head.arrived, head.left) = (arrived.len() as u32, left.len() as u32);
         (head.kept, head.taken) = (kept as u32, taken.min(left.len()) as u32);
+        head.verdict = verdict.words();
         Captured { head, bytes: left[..head.taken as usize].to_vec() }
+    }
+
+    /// UDP over IPv6 behind a header of options; the rest differs from byte to byte.
+    fn udp6(length: usize, options: u8) -> Vec<u8> {
+        let mut frame: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+        frame[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
+        frame[20] = Ipv6::DESTINATION;
+        frame[54..56].copy_from_slice(&[17, options]);
+        frame
     }
 
     #[test]
     fn frames_are_put_together_from_their_beginning_and_what_left() {
-        for length in [42, 43, 60, 61, 128, 129, 1_514] {
+        for length in [42, 43, 60, 61, 256, 257, 1_514] {
             let arrived: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
             let mut left = arrived.clone();
-            left[..20].fill(0xff);
-            assert_eq!(captured(&arrived, &left, 9_216).arrived(), arrived, "{length}");
-            let cut = captured(&arrived, &left, 50).arrived();
-            assert_eq!(cut, arrived[..50.min(length)], "{length}");
+            left[..12].fill(0xff);
+            let whole = captured(&arrived, &left, 9_216, FORWARD);
+            assert_eq!(whole.arrived(), arrived, "{length}");
+            let cut = captured(&arrived, &left, 50, FORWARD);
+            assert_eq!(cut.arrived(), arrived[..50.min(length)], "{length}");
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_written_behind_the_beginning_is_not_shown_as_if_it_had_come_so() {
+        for (options, whole) in [(0, true), (10, true), (30, false), (255, false)] {
+            let arrived = udp6(3_000, options);
+            let mut left = arrived.clone();
+            let ports = 54 + 8 * (usize::from(options) + 1);
+            left[ports..ports + 8].fill(0xff);
+            let known = captured(&arrived, &left, 9_216, FORWARD).arrived();
+            let right = if whole { &arrived[..] } else { &arrived[..CAPTURE_HEAD] };
+            assert_eq!(known, right, "{options}");
+            // Where it is not forwarded, nothing was written.
+            let passed = captured(&arrived, &arrived, 9_216, Verdict::pass(PassReason::NoService));
+            assert_eq!(passed.arrived(), arrived, "{options}");
         }
     }
 
     #[test]
     fn of_a_frame_that_became_an_error_the_beginning_is_left() {
+        let answered =
+            Verdict::drop(DropReason::NoUsableReal).answered(Egress { ifindex: 3, bounce: false });
         let arrived = vec![7; 1_514];
-        assert_eq!(captured(&arrived, &[8; 70], 9_216).arrived(), vec![7; CAPTURE_HEAD]);
+        let error = captured(&arrived, &[8; 70], 9_216, answered);
+        assert_eq!(error.arrived(), vec![7; CAPTURE_HEAD]);
+        let arrived = vec![7; 300];
+        let error = captured(&arrived, &[8; 300], 9_216, answered);
+        assert_eq!(error.arrived(), vec![7; CAPTURE_HEAD], "as long as what it is about");
         let arrived = vec![7; 54];
-        assert_eq!(captured(&arrived, &[8; 70], 9_216).arrived(), arrived);
+        assert_eq!(captured(&arrived, &[8; 70], 9_216, answered).arrived(), arrived);
     }
 
     #[test]
     fn samples_are_read_across_the_buffers_end_and_without_the_kernels_padding() {
-        let packet = captured(&[1, 2, 3, 4], b"left", 4);
+        let packet = captured(&[1, 2, 3, 4], b"left", 4, FORWARD);
         let mut sample = bytemuck::bytes_of(&packet.head).to_vec();
         sample.extend(b"left\0\0\0\0");
         for cut in [0, 8, size_of::<CapturedHead>(), sample.len()] {

@@ -27,6 +27,8 @@ pub struct Wish {
     /// How many packets at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+    /// Bytes of all frames together at most, as they left and as they arrived.
+    pub bytes: u64,
     /// How long at most.
     pub seconds: u64,
     /// Bytes of each frame at most.
@@ -231,6 +233,7 @@ mod tests {
             reason: None,
             dropped: false,
             count: None,
+            bytes: 1_000,
             seconds: 60,
             length: 9_216,
             sample: 1,

@@ -48,6 +48,7 @@ pub(super) fn begin(owner: &mut Owner, wish: &Wish) -> Reply {
         buffers,
         epoch: epoch(),
         left: wish.count.unwrap_or(u64::MAX),
+        bytes: wish.bytes,
         until: Instant::now() + Duration::from_secs(wish.seconds),
         answers,
         packets: 0,
@@ -96,6 +97,8 @@ struct Following {
     epoch: u64,
     /// How many packets are wanted yet.
     left: u64,
+    /// How many bytes of them.
+    bytes: u64,
     until: Instant,
     answers: mpsc::Sender<Answer>,
     /// How many were sent.
@@ -129,6 +132,9 @@ impl Following {
         loop {
             if self.left == 0 {
                 return "as many packets as were asked for";
+            }
+            if self.bytes == 0 {
+                return "as many bytes as were asked for";
             }
             let come = tokio::select! {
                 biased;
@@ -171,12 +177,29 @@ impl Following {
         if packets.is_empty() {
             return Ok(());
         }
-        let count = packets.len() as u64;
-        let batch = packets.iter().map(|packet| self.packet(packet)).collect();
+        let mut batch = Vec::with_capacity(packets.len());
+        for captured in &packets {
+            let packet = self.packet(captured);
+            let Some(packet) = self.room(packet) else { break };
+            batch.push(packet);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let count = batch.len() as u64;
         let sent = self.answers.send(Answer::Captured(batch)).await;
         self.left -= count;
         self.packets += count;
         sent.map_err(|_| mpsc::error::SendError(()))
+    }
+
+    /// The packet, if its bytes are wanted yet; the first that is too large ends the capture.
+    fn room(&mut self, packet: Packet) -> Option<Packet> {
+        let left = packet.left.as_ref().map_or(0, |(_, image)| image.bytes.len());
+        let bytes = (packet.arrived.bytes.len() + left) as u64;
+        let fits = bytes <= self.bytes;
+        self.bytes = if fits { self.bytes - bytes } else { 0 };
+        fits.then_some(packet)
     }
 
     fn packet(&self, captured: &Captured) -> Packet {
