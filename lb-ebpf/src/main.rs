@@ -8,6 +8,8 @@
 //! | `xlb_xdp_tagged` | those with VLAN tags |
 //! | `xlb_xdp_outer`, `xlb_tc_outer` | those that leave by a tunnel or a VLAN |
 //! | `xlb_xdp_slow`, `xlb_xdp_icmp`, `xlb_tc_slow`, `xlb_tc_icmp`, the same with a 6 | those, for what is not established |
+//! | `xlb_xdp_watch`, `xlb_tc_watch`, the same with a 6 | those frames instead, while somebody captures |
+//! | `xlb_xdp_show`, `xlb_tc_show` | all of them, as the way out of a packet that was watched |
 //! | `xlb_expire`, `xlb_expire6` | the daemon's reaper, by BPF_PROG_TEST_RUN, with flow keys as its packet |
 //! | `xlb_clock` | the daemon at start, by BPF_PROG_TEST_RUN, to learn what jiffies are |
 #![no_std]
@@ -16,6 +18,7 @@
 #![expect(internal_features, reason = "the BPF target has no core::sync::atomic; see atomic.rs")]
 
 mod atomic;
+mod capture;
 mod maps;
 mod packet;
 mod skb;
@@ -104,13 +107,25 @@ impl Shell for Skb {
     }
 }
 
-/// The established path; what is not goes on with another program.
+/// The way out of every program of the data path.
 #[inline(always)]
-fn enter<A: Maps, P: Shell>(packet: &mut P, tags: Tags) -> i32 {
+fn leave<P: Shell>(packet: &P, verdict: Verdict, shown: bool) -> i32 {
+    if shown {
+        capture::show(packet, verdict);
+    }
+    packet.carry_out(verdict)
+}
+
+/// The established path; what is not goes on with another program. `SHOWN`: somebody captures.
+#[inline(always)]
+fn enter<A: Maps, P: Shell, const SHOWN: bool>(packet: &mut P, tags: Tags) -> i32 {
     let taken_up = match engine::established(packet, &Kernel) {
         // SAFETY: the only one in this run.
         Ok(seen) => match unsafe { tables::scratch::<A>(packet.is_given_back()) } {
-            Some(scratch) => engine::take_up(packet, &Kernel, &seen, tags, scratch),
+            Some(scratch) => {
+                scratch.shown = SHOWN.into();
+                engine::take_up(packet, &Kernel, &seen, tags, scratch)
+            }
             None => Err(LOST),
         },
         Err(verdict) => Err(verdict),
@@ -122,7 +137,7 @@ fn enter<A: Maps, P: Shell>(packet: &mut P, tags: Tags) -> i32 {
         }
         Err(verdict) => outer::put_back(packet, tags, verdict),
     };
-    packet.carry_out(verdict)
+    leave(packet, verdict, SHOWN)
 }
 
 /// There is no such program or no memory to share with it: the object is not whole.
@@ -142,7 +157,7 @@ fn resume<A: Maps, P: Shell, const ERRORS: bool>(packet: &mut P) -> i32 {
         engine::slow::walk(packet, &Kernel, scratch)
     };
     let verdict = outer::put_back(packet, scratch.tags, verdict);
-    packet.carry_out(verdict)
+    leave(packet, verdict, scratch.shown != 0)
 }
 
 /// Puts in front of a packet what its verdict says, and sends it.
@@ -152,7 +167,7 @@ fn put_on<P: Shell>(packet: &mut P) -> i32 {
     let bare =
         maps::BARE.get_ptr_mut(u32::from(packet.is_given_back())).map(|bare| unsafe { *bare });
     let verdict = match bare {
-        Some(words) => outer::put_on(packet, &Kernel, Verdict::of_words(words)),
+        Some(words) => outer::put_on(packet, &Kernel, Verdict::from_words(words)),
         None => LOST,
     };
     // What it was before has been counted.
@@ -173,13 +188,13 @@ pub fn xlb_xdp(ctx: XdpContext) -> u32 {
     if engine::is_tagged(&frame) {
         frame.go_on(Next::Tagged);
     }
-    enter::<Addr4, _>(&mut frame, Tags::default()) as u32
+    enter::<Addr4, _, false>(&mut frame, Tags::default()) as u32
 }
 
 /// The data path of IPv6.
 #[xdp]
 pub fn xlb_xdp6(ctx: XdpContext) -> u32 {
-    enter::<Addr6, _>(&mut Frame::new(ctx), Tags::default()) as u32
+    enter::<Addr6, _, false>(&mut Frame::new(ctx), Tags::default()) as u32
 }
 
 /// Frames with tags, of both families.
@@ -187,8 +202,8 @@ pub fn xlb_xdp6(ctx: XdpContext) -> u32 {
 pub fn xlb_xdp_tagged(ctx: XdpContext) -> u32 {
     let mut frame = Frame::new(ctx);
     let sent = match outer::take_off(&mut frame, &Kernel) {
-        Ok(tags) if engine::is_ipv6(&frame) => enter::<Addr6, _>(&mut frame, tags),
-        Ok(tags) => enter::<Addr4, _>(&mut frame, tags),
+        Ok(tags) if engine::is_ipv6(&frame) => enter::<Addr6, _, false>(&mut frame, tags),
+        Ok(tags) => enter::<Addr4, _, false>(&mut frame, tags),
         Err(verdict) => frame.carry_out(verdict),
     };
     sent as u32
@@ -236,7 +251,7 @@ pub fn xlb_tc(ctx: TcContext) -> i32 {
         return skb.carry_out(Verdict::pass(PassReason::NotIpv4));
     }
     skb.show_ipv4();
-    enter::<Addr4, _>(&mut skb, Tags::default())
+    enter::<Addr4, _, false>(&mut skb, Tags::default())
 }
 
 /// The same of IPv6.
@@ -244,7 +259,7 @@ pub fn xlb_tc(ctx: TcContext) -> i32 {
 pub fn xlb_tc6(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(ctx);
     skb.show_ipv6();
-    enter::<Addr6, _>(&mut skb, Tags::default())
+    enter::<Addr6, _, false>(&mut skb, Tags::default())
 }
 
 /// Tunnel headers.
@@ -275,6 +290,72 @@ pub fn xlb_tc_icmp(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn xlb_tc_icmp6(ctx: TcContext) -> i32 {
     resume::<Addr6, _, true>(&mut Skb::new(ctx))
+}
+
+/// The data path while somebody captures.
+#[xdp]
+pub fn xlb_xdp_watch(ctx: XdpContext) -> u32 {
+    capture::frame_arrived(ctx.ctx);
+    let mut frame = Frame::new(ctx);
+    if engine::is_ipv6(&frame) {
+        frame.go_on(Next::Watch6);
+        // The capture has ended meanwhile.
+        frame.go_on(Next::Ipv6);
+        return frame.carry_out(Verdict::pass(PassReason::NotIpv4)) as u32;
+    }
+    if engine::is_tagged(&frame) {
+        // Those are not shown.
+        frame.go_on(Next::Tagged);
+    }
+    enter::<Addr4, _, true>(&mut frame, Tags::default()) as u32
+}
+
+/// The same of IPv6.
+#[xdp]
+pub fn xlb_xdp_watch6(ctx: XdpContext) -> u32 {
+    enter::<Addr6, _, true>(&mut Frame::new(ctx), Tags::default()) as u32
+}
+
+/// What is behind the verdict of a packet that was watched.
+#[xdp]
+pub fn xlb_xdp_show(ctx: XdpContext) -> u32 {
+    let frame = Frame::new(ctx);
+    frame.carry_out(capture::hand_over(&frame)) as u32
+}
+
+/// As `xlb_xdp_watch`.
+#[classifier]
+pub fn xlb_tc_watch(ctx: TcContext) -> i32 {
+    let mut skb = Skb::new(ctx);
+    let is_ipv6 = engine::is_ipv6(&skb);
+    if is_ipv6 {
+        skb.show_ipv6();
+    } else {
+        skb.show_ipv4();
+    }
+    capture::skb_arrived(skb.context().skb.skb);
+    if skb.is_tagged() {
+        return leave(&skb, Verdict::pass(PassReason::NotIpv4), true);
+    }
+    if is_ipv6 {
+        skb.go_on(Next::Watch6);
+        skb.go_on(Next::Ipv6);
+        return skb.carry_out(Verdict::pass(PassReason::NotIpv4));
+    }
+    enter::<Addr4, _, true>(&mut Skb::new(skb.context()), Tags::default())
+}
+
+/// As `xlb_xdp_watch6`.
+#[classifier]
+pub fn xlb_tc_watch6(ctx: TcContext) -> i32 {
+    enter::<Addr6, _, true>(&mut Skb::new(ctx), Tags::default())
+}
+
+/// As `xlb_xdp_show`.
+#[classifier]
+pub fn xlb_tc_show(ctx: TcContext) -> i32 {
+    let skb = Skb::new(ctx);
+    skb.carry_out(capture::hand_over(&skb))
 }
 
 /// Ends expired flows among the keys in its packet; the number ended is its return value.

@@ -9,9 +9,9 @@ use aya_ebpf::maps::{
 };
 use lb_common::abi::program::Next;
 use lb_common::abi::{
-    Budget, Config, Flow, FlowKey, FragmentKey, Fragmented, Gauge, HeldHead, Iface, LastHopKey,
-    Load, NextHop, REASON_SLOTS, Real, RealCounters, Retired, Service, ServiceKey, Spent, Sticky,
-    StickyKey, VlanKey, limits,
+    Budget, CaptureFilter, CaptureRoom, CapturedHead, Config, Flow, FlowKey, FragmentKey,
+    Fragmented, Gauge, HeldHead, Iface, LastHopKey, Load, NextHop, REASON_SLOTS, Real,
+    RealCounters, Retired, Service, ServiceKey, Spent, Sticky, StickyKey, VlanKey, limits,
 };
 use lb_common::engine::Scratch;
 use lb_common::wire::Addr6;
@@ -72,6 +72,13 @@ pub static SCRATCH6: PerCpuArray<Scratch<Addr6>> = PerCpuArray::with_max_entries
 /// A verdict on its way to what puts something in front of the packet; with the same two elements.
 #[map]
 pub static BARE: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(2, 0);
+/// Not pinned, like the next two: a capture ends with the daemon that began it.
+#[map]
+pub static CAPTURE: Array<CaptureFilter> = Array::with_max_entries(1, 0);
+#[map]
+pub static CAPTURE_ROOM: PerCpuArray<CaptureRoom> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static CAPTURED: PerfEventArray<CapturedHead> = PerfEventArray::new(0);
 #[map]
 pub static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_SLOTS, 0);
 #[map]

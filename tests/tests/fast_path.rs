@@ -20,6 +20,7 @@ const PSEUDO_CALL: u8 = 1;
 /// Helpers by their number in include/uapi/linux/bpf.h.
 mod helper {
     pub(crate) const MAP_LOOKUP: i32 = 1;
+    pub(crate) const KTIME: i32 = 5;
     pub(crate) const L4_CSUM_REPLACE: i32 = 11;
     pub(crate) const TAIL_CALL: i32 = 12;
     pub(crate) const REDIRECT: i32 = 23;
@@ -43,9 +44,12 @@ const ALLOWED_AT_TC: [i32; 6] = [
     helper::SKB_PULL_DATA,
 ];
 
-/// What nothing in the object may call, be it on a slow path.
+/// What hands captured packets over, and notes when; there while somebody captures.
+const SHOWING: [&str; 2] = [program::XDP_SHOW, program::TC_SHOW];
+
+/// What nothing in the object may call, be it on a slow path; [`SHOWING`] may ask for the exact time.
 const NOWHERE: [(i32, &str); 8] = [
-    (5, "ktime_get_ns"),
+    (helper::KTIME, "ktime_get_ns"),
     (6, "trace_printk"),
     (69, "fib_lookup"),
     (93, "spin_lock"),
@@ -214,25 +218,57 @@ fn at_tc_it_calls_the_checksum_helper_and_no_more_than_that() {
 fn no_program_logs_locks_or_asks_the_kernel_for_a_route_or_the_exact_time() {
     let bytes = kernel::object().expect("the committed object");
     let object = object::File::parse(&*bytes).expect("an ELF file");
-    let (mut seen, mut held) = (0, Vec::new());
+    let showing = SHOWING.map(|name| entry(&object, name));
+    let shows = |call: &Call| showing.iter().any(|code| code.calls.contains(call));
+    let (mut seen, mut events, mut stamps) = (0, Vec::new(), 0);
     for section in object.sections().filter(|section| section.kind() == object::SectionKind::Text) {
         let all = code(&object, section.index(), 0, section.size());
         seen += all.instructions;
         for call in &all.calls {
             if let Call::Helper { number, last_map } = call {
-                let forbidden = NOWHERE.iter().find(|(helper, _)| helper == number);
+                stamps += usize::from(*number == helper::KTIME);
+                let forbidden = NOWHERE.iter().find(|(helper, _)| {
+                    helper == number && (*helper != helper::KTIME || !shows(call))
+                });
                 assert_eq!(forbidden, None, "in section {:?}", section.name());
                 if *number == helper::PERF_EVENT_OUTPUT {
-                    held.push(last_map.clone());
+                    events.push(last_map.clone());
                 }
             }
         }
     }
     println!("{seen} instructions in the object");
     assert!(seen > 1_000, "the code was found");
-    // The one thing that is written for the daemon: frames that wait for a neighbour.
-    assert!(!held.is_empty());
-    assert!(held.iter().all(|to| to.as_deref() == Some(map::HELD)), "events to {held:?}");
+    for code in &showing {
+        assert_eq!(count(code, helper::KTIME), 1, "{code}");
+        assert_eq!(count(code, helper::PERF_EVENT_OUTPUT), 1, "{code}");
+    }
+    assert_eq!(stamps, SHOWING.len(), "the exact time is noted of captured packets alone");
+    // What is written for the daemon: frames that wait for a neighbour; and captured ones, by those two programs.
+    let to = |map: &str| events.iter().filter(|to| to.as_deref() == Some(map)).count();
+    assert!(to(map::HELD) > 0 && to(map::CAPTURED) == SHOWING.len(), "events to {events:?}");
+    assert_eq!(to(map::HELD) + to(map::CAPTURED), events.len(), "events to {events:?}");
+}
+
+// Whoever captures puts other programs on the interfaces: in those that are there else no map of a capture is named.
+#[test]
+fn nobody_who_does_not_capture_looks_at_what_is_captured() {
+    let bytes = kernel::object().expect("the committed object");
+    let object = object::File::parse(&*bytes).expect("an ELF file");
+    let capture = [map::CAPTURE, map::CAPTURE_ROOM, map::CAPTURED];
+    let names_one = |program: &str| {
+        let code = entry(&object, program);
+        code.calls.iter().any(|call| {
+            matches!(call, Call::Helper { last_map: Some(map), .. } if capture.contains(&&**map))
+        })
+    };
+    for program in [program::XDP, program::XDP6, program::TC, program::TC6] {
+        assert!(!names_one(program), "`{program}`");
+    }
+    for program in [program::XDP_WATCH, program::XDP_WATCH6, program::TC_WATCH, program::TC_WATCH6]
+    {
+        assert!(names_one(program), "`{program}`: this test sees nothing");
+    }
 }
 
 // The loader takes the map's address from the instruction before; this test relies on it, so it is shown to see one.

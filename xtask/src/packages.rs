@@ -22,11 +22,12 @@ pub(crate) const DEMO: &[Package] = &[
     needs("tinyproxy", "tinyproxy-bin"),
 ];
 
-/// What the tests run beside that: another client and server, address probes, and keepalived as the oracle for
-/// configurations.
+/// What the tests run beside that: another client and server, address probes, a reader of captures, and keepalived as the
+/// oracle for configurations.
 pub(crate) const TESTS: &[Package] = &[
     needs("socat", "socat"),
     needs("arping", "iputils-arping"),
+    needs("tcpdump", "tcpdump"),
     needs("keepalived", "keepalived"),
 ];
 

@@ -3,6 +3,7 @@
 //! All types are plain bytes without padding (bytemuck refuses it). Numbers are in the host's byte order,
 //! addresses and ports in network order. A change of any type here needs a new [`LAYOUT`] and an ADR.
 
+mod capture;
 mod config;
 mod counter;
 mod flow;
@@ -14,6 +15,7 @@ mod reason;
 mod service;
 mod state;
 
+pub use capture::{CAPTURE_HEAD, CaptureCounts, CaptureFilter, CaptureRoom, CapturedHead};
 pub use config::{Config, TICKS_UNKNOWN, Timeouts};
 pub use counter::{Budget, Gauge, RealCounters, Retired, Spent};
 pub use flow::{Flow, FlowFlags, FlowKey, FlowRef, FlowRewrite};
@@ -56,6 +58,8 @@ pub mod limits {
     pub const FRAGMENTS: u32 = 16_384;
     /// How long later fragments may take, in seconds: the kernel's `ipfrag_time`.
     pub const FRAGMENT_SECONDS: u32 = 30;
+    /// Bytes of a frame that are captured at most: a jumbo frame's. An event has 16 bits for its length.
+    pub const CAPTURE_BYTES: u32 = 9_216;
     /// Bytes of the largest frame that is handed to the daemon: kernels before 5.18 run nothing larger again.
     pub const HELD_FRAME: u32 = 3_072;
 }
@@ -107,6 +111,12 @@ pub mod map {
     /// CPU → perf buffer of the daemon: [`HeldHead`](super::HeldHead) and the frame. `PERF_EVENT_ARRAY`, not pinned:
     /// without a daemon nobody could send what it holds.
     pub const HELD: &str = "HELD";
+    /// `[0]` → [`CaptureFilter`](super::CaptureFilter). ARRAY of one, not pinned: a capture ends with its daemon.
+    pub const CAPTURE: &str = "CAPTURE";
+    /// `[0]` → [`CaptureRoom`](super::CaptureRoom). PERCPU_ARRAY of one, not pinned.
+    pub const CAPTURE_ROOM: &str = "CAPTURE_ROOM";
+    /// CPU → perf buffer of the daemon: [`CapturedHead`](super::CapturedHead) and the frame. `PERF_EVENT_ARRAY`, not pinned.
+    pub const CAPTURED: &str = "CAPTURED";
     /// Reason code → `u64` packets. PERCPU_ARRAY; see [`REASON_SLOTS`](super::REASON_SLOTS).
     pub const REASONS: &str = "REASONS";
     /// Real id → [`RealCounters`](super::RealCounters). PERCPU_ARRAY.
@@ -144,6 +154,12 @@ pub mod program {
     pub const XDP_TAGGED: &str = "xlb_xdp_tagged";
     /// Puts tunnel headers and tags on what leaves.
     pub const XDP_OUTER: &str = "xlb_xdp_outer";
+    /// As [`XDP`], on the interfaces for as long as somebody captures: also notes how a frame arrived.
+    pub const XDP_WATCH: &str = "xlb_xdp_watch";
+    /// The same of IPv6.
+    pub const XDP_WATCH6: &str = "xlb_xdp_watch6";
+    /// Hands over what is captured, and carries out the verdict.
+    pub const XDP_SHOW: &str = "xlb_xdp_show";
     /// As [`XDP`] for tc's ingress.
     pub const TC: &str = "xlb_tc";
     /// As [`XDP6`].
@@ -158,6 +174,12 @@ pub mod program {
     pub const TC_ICMP6: &str = "xlb_tc_icmp6";
     /// As [`XDP_OUTER`], without tags: those are the VLAN interface's business.
     pub const TC_OUTER: &str = "xlb_tc_outer";
+    /// As [`XDP_WATCH`].
+    pub const TC_WATCH: &str = "xlb_tc_watch";
+    /// As [`XDP_WATCH6`].
+    pub const TC_WATCH6: &str = "xlb_tc_watch6";
+    /// As [`XDP_SHOW`].
+    pub const TC_SHOW: &str = "xlb_tc_show";
     /// Removes expired flows; never attached, run by the daemon with keys as its packet.
     pub const EXPIRE: &str = "xlb_expire";
     /// The same of IPv6.
@@ -186,12 +208,16 @@ pub mod program {
         Outer = 5,
         /// [`XDP_TAGGED`].
         Tagged = 6,
+        /// [`XDP_WATCH6`], there while somebody captures.
+        Watch6 = 7,
+        /// [`XDP_SHOW`], likewise.
+        Show = 8,
     }
 
     impl Next {
         /// Entries of each.
-        pub const COUNT: u32 = 7;
-        /// All of XDP_NEXT, with their programs.
+        pub const COUNT: u32 = 9;
+        /// What is always in XDP_NEXT, with their programs.
         pub const XDP: [(Self, &str); 7] = [
             (Self::Ipv6, XDP6),
             (Self::Slow, XDP_SLOW),
@@ -201,7 +227,7 @@ pub mod program {
             (Self::Outer, XDP_OUTER),
             (Self::Tagged, XDP_TAGGED),
         ];
-        /// All of TC_NEXT.
+        /// What is in TC_NEXT.
         pub const TC: [(Self, &str); 6] = [
             (Self::Ipv6, TC6),
             (Self::Slow, TC_SLOW),
@@ -210,5 +236,11 @@ pub mod program {
             (Self::Icmp6, TC_ICMP6),
             (Self::Outer, TC_OUTER),
         ];
+        /// What is in XDP_NEXT while somebody captures.
+        pub const XDP_CAPTURING: [(Self, &str); 2] =
+            [(Self::Watch6, XDP_WATCH6), (Self::Show, XDP_SHOW)];
+        /// The same of TC_NEXT.
+        pub const TC_CAPTURING: [(Self, &str); 2] =
+            [(Self::Watch6, TC_WATCH6), (Self::Show, TC_SHOW)];
     }
 }

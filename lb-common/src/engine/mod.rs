@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod capture;
 pub mod expire;
 pub mod family;
 pub mod fragment;
@@ -211,6 +212,18 @@ impl Verdict {
         Self::leaving(egress, self.slot())
     }
 
+    /// Both words, for a program that goes on with what another has decided.
+    #[inline(always)]
+    pub const fn words(self) -> [u32; 2] {
+        [self.code, self.ifindex]
+    }
+
+    /// The opposite.
+    #[inline(always)]
+    pub const fn from_words([code, ifindex]: [u32; 2]) -> Self {
+        Self { code, ifindex }
+    }
+
     /// What to do.
     #[inline(always)]
     pub const fn action(self) -> Action {
@@ -220,6 +233,12 @@ impl Verdict {
             3 => Action::Bounce,
             _ => Action::Drop,
         }
+    }
+
+    /// Whether the frame goes on from here.
+    #[inline(always)]
+    pub const fn leaves(self) -> bool {
+        !matches!(self.action(), Action::Pass | Action::Drop)
     }
 
     /// Index in REASONS to count at; 0: nothing to count.
@@ -258,18 +277,6 @@ impl Verdict {
     #[inline(always)]
     pub const fn dressed(self) -> Self {
         Self { code: self.code & 0xffff, ..self }
-    }
-
-    /// As two words, for the program that goes on with it.
-    #[inline(always)]
-    pub const fn words(self) -> [u32; 2] {
-        [self.code, self.ifindex]
-    }
-
-    /// From those.
-    #[inline(always)]
-    pub const fn of_words([code, ifindex]: [u32; 2]) -> Self {
-        Self { code, ifindex }
     }
 
     /// Key of DEVICES, where the frame leaves.

@@ -61,6 +61,8 @@ pub struct Scratch<A = Addr4> {
     pub now: Tick,
     /// The interface it came in by.
     pub ifindex: u32,
+    /// Not 0: the shell shows somebody what becomes of it (`xlb capture`).
+    pub shown: u32,
     /// The flow that is being made.
     pub pair: Pair<A>,
     /// What may be in its way.

@@ -1,6 +1,7 @@
 //! The commands' side of the admin socket: blocking, one request after the other.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use super::message::{
     self, Answer, DecodeError, Planned, Refusal, RefusalKind, Reloaded, Request, Version,
 };
 use super::{MAX_ANSWER, SOCKET};
+use crate::stats::capture::{Began, Ended, Packet, Wish};
 use crate::stats::conn::{ConnFilter, ConnRow};
 use crate::stats::listing::Listing;
 use crate::stats::report::Report;
@@ -54,6 +56,18 @@ impl ClientError {
             Self::Refused(refusal) => Some(refusal.kind),
             _ => None,
         }
+    }
+}
+
+/// Ends a capture from another thread.
+#[derive(Debug)]
+pub struct Stopper(UnixStream);
+
+impl Stopper {
+    /// The daemon hears that no more is wanted; what it has seen still comes.
+    pub fn stop(&self) {
+        // A connection that is gone has ended.
+        let _ = self.0.shutdown(Shutdown::Write);
     }
 }
 
@@ -143,6 +157,37 @@ impl Client {
             Answer::Version(version) => Ok(version),
             _ => Err(self.unexpected()),
         }
+    }
+
+    /// Captures until a bound is reached or [`Stopper::stop`] is called. `began` is told first, `packets` what comes.
+    pub fn capture<T>(
+        &mut self,
+        wish: &Wish,
+        began: impl FnOnce(&Began) -> io::Result<T>,
+        mut packets: impl FnMut(&mut T, &[Packet]) -> io::Result<()>,
+    ) -> Result<(T, Ended), ClientError> {
+        self.send(&Request::Capture(wish.clone()))?;
+        let Answer::CaptureBegan(beginning) = self.receive()? else {
+            return Err(self.unexpected());
+        };
+        // Nothing may come for as long as the capture may last.
+        let patience = PATIENCE.saturating_add(Duration::from_secs(wish.seconds));
+        self.stream.get_mut().set_read_timeout(Some(patience)).map_err(|error| self.io(error))?;
+        let mut kept = began(&beginning).map_err(ClientError::Output)?;
+        loop {
+            match self.receive()? {
+                Answer::Captured(come) => {
+                    packets(&mut kept, &come).map_err(ClientError::Output)?;
+                }
+                Answer::CaptureEnded(ended) => return Ok((kept, ended)),
+                _ => return Err(self.unexpected()),
+            }
+        }
+    }
+
+    /// For another thread, to end a capture.
+    pub fn stopper(&self) -> Result<Stopper, ClientError> {
+        self.stream.get_ref().try_clone().map(Stopper).map_err(|source| self.io(source))
     }
 
     fn ask(&mut self, request: &Request) -> Result<Answer, ClientError> {

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::message::{Answer, Refusal, RefusalKind, Request};
 use crate::stats::conn::ConnRow;
@@ -16,6 +17,9 @@ pub enum Reply {
     /// Rows in batches until the channel closes; for [`Request::Conns`]. The channel is bounded by whoever makes it:
     /// a slow client holds up the sender, so the rows must come from a task of their own, never from the owner.
     Rows(mpsc::Receiver<Vec<ConnRow>>),
+    /// Answers until the channel closes; for [`Request::Capture`]. They come from a task of their own, too, which ends
+    /// when it is told that the caller wants no more, or has gone.
+    Stream { answers: mpsc::Receiver<Answer>, stop: CancellationToken },
 }
 
 impl Reply {

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::PROTOCOL;
 use crate::control::diff::PlanLine;
+use crate::stats::capture;
 use crate::stats::conn::{ConnFilter, ConnRow};
 use crate::stats::listing::Listing;
 use crate::stats::report::Report;
@@ -28,12 +29,15 @@ pub enum Request {
     Plan { path: PathBuf },
     /// [`Answer::Version`].
     Version,
+    /// [`Answer::CaptureBegan`], any number of [`Answer::Captured`], [`Answer::CaptureEnded`]. The caller ends it by
+    /// closing its writing half, or by going away.
+    Capture(capture::Wish),
 }
 
 impl Request {
-    /// Whether only root and the daemon's own user may ask: it changes something or opens a file by name.
+    /// Whether only root and the daemon's own user may ask: it changes something, opens a file by name or shows packets.
     pub const fn is_privileged(&self) -> bool {
-        matches!(self, Self::Reload | Self::Plan { .. })
+        matches!(self, Self::Reload | Self::Plan { .. } | Self::Capture(_))
     }
 }
 
@@ -51,6 +55,9 @@ pub enum Answer {
     Reload(Reloaded),
     Plan(Planned),
     Version(Version),
+    CaptureBegan(capture::Began),
+    Captured(Vec<capture::Packet>),
+    CaptureEnded(capture::Ended),
     Refused(Refusal),
 }
 

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter,
+};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
@@ -170,11 +172,17 @@ async fn call<H: Handler>(
             let message = format!("a request ends with a line end within {MAX_REQUEST} bytes");
             Outcome::refused(RefusalKind::Protocol, message)
         };
+        let mut last = outcome.last;
         let sent = match outcome.reply {
             Reply::One(answer) => send(&mut output, &answer).await,
             Reply::Rows(rows) => send_rows(&mut output, rows, &outcome.filter).await,
+            Reply::Stream { answers, stop } => {
+                // Its end is said by closing, after which there is nothing more to ask.
+                last = true;
+                send_stream(&mut output, &mut input, answers, &stop).await
+            }
         };
-        if sent.is_err() || flush(&mut output).await.is_err() || outcome.last {
+        if sent.is_err() || flush(&mut output).await.is_err() || last {
             return;
         }
     }
@@ -253,6 +261,28 @@ async fn send_rows<W: AsyncWrite + Unpin>(
     // Tells the task that dumps the table to stop.
     drop(batches);
     send(output, &Answer::End { rows }).await
+}
+
+/// Sends what comes, at once, until there is no more. Anything that the caller says, its going away above all, means that
+/// it wants no more; what is on its way is sent still.
+async fn send_stream<W: AsyncWrite + Unpin, R: AsyncBufRead + Unpin>(
+    output: &mut W,
+    input: &mut R,
+    mut answers: mpsc::Receiver<Answer>,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    loop {
+        let answer = tokio::select! {
+            answer = answers.recv() => answer,
+            _ = input.fill_buf(), if !stop.is_cancelled() => {
+                stop.cancel();
+                continue;
+            }
+        };
+        let Some(answer) = answer else { return Ok(()) };
+        send(output, &answer).await?;
+        flush(output).await?;
+    }
 }
 
 async fn send<W: AsyncWrite + Unpin>(output: &mut W, answer: &Answer) -> io::Result<()> {

@@ -13,6 +13,7 @@ use crate::control::diff::{Change, PlanLine};
 
 use super::message::{decode, encode};
 use super::*;
+use crate::stats::capture;
 use crate::stats::conn::{ConnFilter, ConnRow};
 use crate::stats::listing::Listing;
 use crate::stats::report::{self, Protocol};
@@ -70,7 +71,97 @@ impl Handler for Fake {
                 instance: "xlb".into(),
                 pid: 1,
             })),
+            Request::Capture(wish) => {
+                let (answers, receiver) = tokio::sync::mpsc::channel(1);
+                let (fake, stop) = (self.clone(), CancellationToken::new());
+                let stopped = stop.clone();
+                tokio::spawn(async move { fake.capture(wish, answers, stopped).await });
+                Reply::Stream { answers: receiver, stop }
+            }
         }
+    }
+}
+
+impl Fake {
+    /// A packet at once; then, once it is told to stop or its caller is gone, another and the end.
+    async fn capture(
+        self,
+        wish: capture::Wish,
+        answers: tokio::sync::mpsc::Sender<Answer>,
+        stop: CancellationToken,
+    ) {
+        let image = capture::Image { length: wish.length, bytes: vec![0xab; 4] };
+        let packet = capture::Packet {
+            time_ns: 1,
+            came_in_by: 2,
+            fate: capture::Fate::Pass,
+            reason: Some("no_service".into()),
+            arrived: image,
+            left: None,
+        };
+        let began = capture::Began { interfaces: vec![(2, "eth0".into())] };
+        let _ = answers.send(Answer::CaptureBegan(began)).await;
+        let _ = answers.send(Answer::Captured(vec![packet.clone()])).await;
+        stop.cancelled().await;
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        let _ = answers.send(Answer::Captured(vec![packet])).await;
+        let why = "ended by the caller".to_owned();
+        let ended = capture::Ended { packets: 2, matched: 2, lost: 0, why };
+        let _ = answers.send(Answer::CaptureEnded(ended)).await;
+    }
+}
+
+fn wish() -> capture::Wish {
+    capture::Wish {
+        host: Some([192, 0, 2, 7].into()),
+        port: None,
+        protocol: None,
+        reason: None,
+        dropped: false,
+        count: None,
+        bytes: 1_000,
+        seconds: 60,
+        length: 60,
+        sample: 1,
+    }
+}
+
+#[test]
+fn what_is_on_its_way_still_comes_after_the_caller_has_had_enough() {
+    let fake = Fake::default();
+    let server = Running::start(fake.clone());
+    let mut client = server.client();
+    let stopper = client.stopper().unwrap();
+    let (names, ended) = client
+        .capture(
+            &wish(),
+            |began| Ok(began.interfaces.iter().map(|(_, name)| name.clone()).collect::<Vec<_>>()),
+            |names, packets| {
+                assert_eq!(packets[0].arrived, capture::Image { length: 60, bytes: vec![0xab; 4] });
+                names.push("packet".into());
+                stopper.stop();
+                Ok(())
+            },
+        )
+        .unwrap();
+    assert_eq!(names, ["eth0", "packet", "packet"]);
+    assert_eq!((ended.packets, ended.why.as_str()), (2, "ended by the caller"));
+    assert_eq!(fake.taken.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_capture_hears_that_its_caller_is_gone() {
+    let fake = Fake::default();
+    let server = Running::start(fake.clone());
+    let mut client = server.client();
+    let gone =
+        client.capture(&wish(), |_| Ok(()), |(), _| Err(std::io::ErrorKind::StorageFull.into()));
+    assert!(matches!(gone, Err(ClientError::Output(_))), "{gone:?}");
+    drop(client);
+    let until = Instant::now() + Duration::from_secs(5);
+    while fake.taken.load(Ordering::Relaxed) == 0 {
+        assert!(Instant::now() < until, "it was not told");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -339,6 +430,7 @@ fn requests_have_the_promised_form() {
 fn only_what_changes_or_opens_something_is_privileged() {
     assert!(Request::Reload.is_privileged());
     assert!(Request::Plan { path: "/etc/shadow".into() }.is_privileged());
+    assert!(Request::Capture(wish()).is_privileged());
     for request in
         [Request::Stats, Request::List, Request::Conns(ConnFilter::default()), Request::Version]
     {

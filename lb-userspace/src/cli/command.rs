@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use super::capture::CaptureArgs;
 use super::check::CheckArgs;
 use super::conns::ConnsArgs;
 use super::demo::DemoArgs;
@@ -32,6 +33,7 @@ pub enum Command {
     List(ListArgs),
     Conns(ConnsArgs),
     Why(WhyArgs),
+    Capture(CaptureArgs),
     Demo(DemoArgs),
     Detach(DetachArgs),
 }
@@ -66,6 +68,9 @@ mod tests {
             "xlb conns --json",
             "xlb conns --client 192.0.2.0/24 --virtual 10.64.1.2:10000 --real :8089 --state established \
              --proto TCP --limit 10",
+            "xlb capture",
+            "xlb capture --write - --host 192.0.2.7 --port 80 --proto icmp --reason no_service --sample 10",
+            "xlb capture -w x.pcapng -c 10 -s 128 --dropped --seconds 5 --instance west",
             "xlb why 192.0.2.7 10.64.1.2:10000",
             "xlb why 192.0.2.7:40000 10.64.1.2:10000 --proto udp --json --instance west",
             "xlb why [2001:db8::7]:40000 [2001:db8::2]:80 --iface eth0 --flags syn,ack --pin-dir /p --run-dir /r",
@@ -94,6 +99,13 @@ mod tests {
             ("xlb conns --client nowhere", "`nowhere` is no address"),
             ("xlb conns --proto icmp", "expected tcp or udp"),
             ("xlb stats --instance ../x", "letters, digits"),
+            ("xlb capture --reason bad_luck", "`xlb stats --drops` lists"),
+            ("xlb capture --host nowhere", "invalid IP address"),
+            ("xlb capture --count 0", "1.."),
+            ("xlb capture --seconds 0", "1..=86400"),
+            ("xlb capture --bytes 0", "1.."),
+            ("xlb capture --snaplen 65536", "14..=9216"),
+            ("xlb capture --proto sctp", "expected tcp, udp or icmp"),
             ("xlb why 192.0.2.7", "VIP:PORT"),
             ("xlb why nobody 10.64.1.2:80", "expected IP or IP:PORT"),
             ("xlb why 192.0.2.7 10.64.1.2", "expected IP:PORT"),

@@ -7,7 +7,8 @@ use clap::Parser;
 
 use super::command::{Cli, Command};
 use super::{
-    check, conns, demo, detach, exit, list, plan, reload, run as daemon, run_args, stats, why,
+    capture, check, conns, demo, detach, exit, list, plan, reload, run as daemon, run_args, stats,
+    why,
 };
 use crate::dataplane::detach::detach_dead;
 
@@ -36,6 +37,7 @@ fn run(command: &Command) -> ExitCode {
         Command::List(args) => list::list(args),
         Command::Conns(args) => conns::conns(args),
         Command::Why(args) => why::why(args),
+        Command::Capture(args) => capture::capture(args),
         Command::Demo(args) => demo::run(args),
         Command::Detach(args) => detach::detach(args, detach_dead),
     }

@@ -3,6 +3,7 @@
 //! [`command`] is the command line as data, [`dispatch`] calls what was asked for. Nothing outside imports this tree
 //! but the binary.
 
+pub mod capture;
 pub mod check;
 pub mod command;
 pub mod conns;

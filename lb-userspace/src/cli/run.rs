@@ -4,6 +4,7 @@
 //! Until the first plan is applied, an adopted data path goes on as it was left.
 
 mod answers;
+mod capture;
 mod events;
 mod facts;
 mod hops;
@@ -187,6 +188,7 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
         dataplane.take_holding().map(|holding| (holding.buffers, holding.sender)).unzip();
     let held = waiting::read(buffers.unwrap_or_default(), &stop);
 
+    let (captures_over, captures) = mpsc::channel(1);
     let owner = Owner::new(owner::Parts {
         args: args.clone(),
         state,
@@ -196,6 +198,7 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
         node: node.clone(),
         keeper,
         sender,
+        captures: captures_over,
     });
     let inputs = events::Inputs {
         node: node_changes,
@@ -204,6 +207,7 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
         sweeps,
         held,
         requests,
+        captures,
         signals,
     };
     let serving = tokio::spawn(socket.serve(asks, stop.clone()));

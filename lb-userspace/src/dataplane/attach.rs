@@ -58,6 +58,22 @@ impl AttachedMode {
         }
     }
 
+    /// The name of the program that is there instead while somebody captures.
+    pub(super) const fn watching(self) -> &'static str {
+        match self {
+            Self::Xdp | Self::XdpGeneric => program::XDP_WATCH,
+            Self::Tc => program::TC_WATCH,
+        }
+    }
+
+    /// What that goes on with besides.
+    pub(super) const fn capturing(self) -> &'static [(Next, &'static str)] {
+        match self {
+            Self::Xdp | Self::XdpGeneric => &Next::XDP_CAPTURING,
+            Self::Tc => &Next::TC_CAPTURING,
+        }
+    }
+
     /// The name of its program's pin.
     pub(super) const fn pin(self) -> &'static str {
         match self {

@@ -3,10 +3,14 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use lb_common::abi::{HopId, HopState, LastHopKey, Load, NextHop, RealFlags, RealId, map};
+use lb_common::abi::{
+    CaptureCounts, CaptureFilter, HopId, HopState, LastHopKey, Load, NextHop, RealFlags, RealId,
+    map,
+};
 use lb_common::wire::{Addr6, Mac};
 
 use super::attach::{self, AttachedMode, Attachment, attached_programs};
+use super::capture::{CaptureBuffer, CaptureError, Capturing};
 use super::clock::Clock;
 use super::detach::{Removed, detach};
 use super::error::{LoadError, Notice};
@@ -54,6 +58,7 @@ pub struct BpfDataplane {
     /// now, so those who follow the interfaces may still name them.
     replaced: HashSet<u32>,
     holding: Option<Holding>,
+    capturing: Option<Capturing>,
     /// Whether the last plan broke off.
     failed: bool,
     _lock: InstanceLock,
@@ -69,7 +74,7 @@ impl BpfDataplane {
     ) -> Self {
         let (maps, clock, expire) = tables;
         let replaced = HashSet::new();
-        let (holding, failed) = (None, false);
+        let (holding, capturing, failed) = (None, None, false);
         Self {
             pins,
             maps,
@@ -80,6 +85,7 @@ impl BpfDataplane {
             notices,
             replaced,
             holding,
+            capturing,
             failed,
             _lock: lock,
         }
@@ -88,6 +94,33 @@ impl BpfDataplane {
     /// Keeps both ends of the holding of frames until somebody takes them.
     pub(super) fn holding(self, holding: Option<Holding>) -> Self {
         Self { holding, ..self }
+    }
+
+    /// Keeps the object for captures.
+    pub(super) fn capturing(self, capturing: Capturing) -> Self {
+        Self { capturing: Some(capturing), ..self }
+    }
+
+    /// Whether a capture is under way.
+    pub fn is_capturing(&self) -> bool {
+        self.capturing.as_ref().is_some_and(Capturing::is_running)
+    }
+
+    /// Begins a capture: packets arrive in the buffers from now on. There is one at a time.
+    pub fn begin_capture(
+        &mut self,
+        filter: CaptureFilter,
+    ) -> Result<Vec<CaptureBuffer>, CaptureError> {
+        let missing = CaptureError::Missing { what: map::CAPTURED };
+        let capturing = self.capturing.as_mut().ok_or(missing)?;
+        capturing.begin(&self.pins, filter, &mut self.replaced)
+    }
+
+    /// Ends it: the programs are those that were there before.
+    pub fn end_capture(&mut self) -> Result<CaptureCounts, CaptureError> {
+        let missing = CaptureError::Missing { what: map::CAPTURED };
+        let capturing = self.capturing.as_mut().ok_or(missing)?;
+        capturing.end(&self.pins, &mut self.replaced)
     }
 
     /// Where frames without a next hop arrive and how they are sent on; `None`: they are dropped, or were taken.

@@ -59,6 +59,11 @@ impl Clock {
     }
 }
 
+/// The kernel's exact clock, which captured packets are stamped with (`bpf_ktime_get_ns`).
+pub fn monotonic() -> Duration {
+    sys::monotonic()
+}
+
 /// The length of `ticks` under a configuration; nothing before the daemon has measured the clock.
 pub fn span(ticks: u32, config: &Config) -> Duration {
     match config.ticks_per_1024_s {

@@ -13,6 +13,7 @@ use lb_common::abi::{Config, LAYOUT, map, program};
 
 use super::attach::{self, AttachedMode, Held, attached_programs};
 use super::bpf::BpfDataplane;
+use super::capture::Capturing;
 use super::clock::{self, Clock};
 use super::error::{LoadError, Notice};
 use super::held::Takers;
@@ -142,7 +143,7 @@ fn start(
     let clock = Clock::new(clock, shapes.hz, shift);
     let tables = (maps, clock, expire);
     let dataplane = BpfDataplane::new(pins, tables, (options.hook, attached), notices, lock);
-    Ok(dataplane.holding(holding.ok()))
+    Ok(dataplane.holding(holding.ok()).capturing(Capturing::of(ebpf, program.mode)))
 }
 
 /// How far the programs shift jiffies. Stamps in adopted maps are in the ticks of whoever wrote them.

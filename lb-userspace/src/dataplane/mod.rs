@@ -5,6 +5,7 @@
 pub mod attach;
 pub mod batch;
 pub mod bpf;
+pub mod capture;
 pub mod clock;
 mod clsact;
 pub mod detach;

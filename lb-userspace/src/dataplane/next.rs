@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::maps::{Map, ProgramArray};
 use aya::programs::{Program, ProgramError};
+use lb_common::abi::program::Next;
 
 use super::attach::AttachedMode;
 use super::error::LoadError;
@@ -22,6 +23,15 @@ const PIN: &str = "next-";
 /// Gives the programs that the mode's own goes on with to the kernel, and puts them where it looks for them.
 pub(super) fn fill(ebpf: &mut Ebpf, mode: AttachedMode) -> Result<(), LoadError> {
     let (map, programs) = mode.next();
+    put(ebpf, map, programs)
+}
+
+/// Gives `programs` to the kernel, and puts them into `map`.
+pub(super) fn put(
+    ebpf: &mut Ebpf,
+    map: &'static str,
+    programs: &[(Next, &'static str)],
+) -> Result<(), LoadError> {
     let refused =
         |name| move |cause: ProgramError| LoadError::Program { name, cause: Box::new(cause) };
     for &(next, name) in programs {
@@ -38,6 +48,18 @@ pub(super) fn fill(ebpf: &mut Ebpf, mode: AttachedMode) -> Result<(), LoadError>
             .map_err(|error| refused(name)(error.into()))?;
     }
     Ok(())
+}
+
+/// Takes them out again. Those that are not there are passed over.
+pub(super) fn take(ebpf: &mut Ebpf, map: &str, programs: &[(Next, &str)]) {
+    if let Some(Ok(mut table)) = ebpf.map_mut(map).map(ProgramArray::try_from) {
+        for &(next, _) in programs {
+            let _ = table.clear_index(&(next as u32));
+        }
+    }
+    for &(_, name) in programs {
+        shape::unload_program(ebpf, name);
+    }
 }
 
 /// Pins this load's map, beside an earlier one's; the pin.

@@ -128,6 +128,16 @@ pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedF
     fd.as_fd().try_clone_to_owned().map_err(|error| refused(error.into()))
 }
 
+/// Gives up the process's hold of the program `name`, so that it can be loaded again.
+pub(super) fn unload_program(ebpf: &mut Ebpf, name: &str) {
+    // One that is not loaded stays so.
+    let _ = match ebpf.program_mut(name) {
+        Some(Program::Xdp(program)) => program.unload(),
+        Some(Program::SchedClassifier(program)) => program.unload(),
+        _ => Ok(()),
+    };
+}
+
 /// Says what is behind the commonest refusals.
 pub(super) fn object_error(cause: aya::EbpfError) -> LoadError {
     let hint = match errno(&cause) {

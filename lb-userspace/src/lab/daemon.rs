@@ -123,13 +123,25 @@ impl Daemon {
         fs::write(&self.config, text).map_err(LabError::path("write", &self.config))
     }
 
-    /// Runs `xlb <words>` for this instance, whatever its exit code.
-    pub fn command(&self, words: &[&str]) -> Result<Output, LabError> {
+    /// `xlb <words>` for this instance.
+    fn prepared(&self, words: &[&str]) -> Command {
         let (verb, rest) = words.split_first().unwrap_or((&"help", &[]));
         let mut command = self.director.command(&self.spec.binary);
         command.arg(verb);
         self.add_instance(&mut command);
-        command.args(rest).output().map_err(LabError::io("start", "xlb"))
+        command.args(rest);
+        command
+    }
+
+    /// Runs `xlb <words>` for this instance, whatever its exit code.
+    pub fn command(&self, words: &[&str]) -> Result<Output, LabError> {
+        self.prepared(words).output().map_err(LabError::io("start", "xlb"))
+    }
+
+    /// Starts `xlb <words>` for this instance; it goes on running.
+    pub fn begin(&self, words: &[&str]) -> Result<Process, LabError> {
+        let name = words.first().copied().unwrap_or("help");
+        self.director.spawn(name, self.prepared(words))
     }
 
     /// Runs it; it must succeed. Its standard output.

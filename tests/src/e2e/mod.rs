@@ -19,6 +19,7 @@ pub mod ipv6;
 pub mod laboratory;
 
 pub mod bare_host;
+pub mod capture;
 pub mod churn;
 pub mod demo;
 pub mod ending;
@@ -39,6 +40,7 @@ pub mod udp;
 pub mod why;
 
 mod foreign;
+mod pcapng;
 mod raw;
 
 /// Repeats a check until it passes; its last complaint if it does not within a time that is long for all of them.

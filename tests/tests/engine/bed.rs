@@ -5,12 +5,15 @@ use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
 
 use lb_common::abi::{
-    Budget, Config, ConnState, Flow, FlowKey, FlowRef, FragmentKey, Fragmented, Gauge, HopId,
-    Iface, LastHopKey, Load, NextHop, Notice, REASON_SLOTS, Real, RealId, Service, ServiceId,
-    ServiceKey, Sticky, StickyKey, Tick, VlanKey,
+    Budget, CAPTURE_HEAD, Config, ConnState, Flow, FlowKey, FlowRef, FragmentKey, Fragmented,
+    Gauge, HopId, Iface, LastHopKey, Load, NextHop, Notice, REASON_SLOTS, Real, RealId, Service,
+    ServiceId, ServiceKey, Sticky, StickyKey, Tick, VlanKey,
 };
+use lb_common::engine::capture::Carried;
 use lb_common::engine::tables::{InsertError, LoadChange, Table};
-use lb_common::engine::{Action, Flows, PacketBytes, Scratch, Tables, Verdict, expire, walk};
+use lb_common::engine::{
+    Action, Flows, PacketBytes, Scratch, Tables, Verdict, expire, is_ipv6, walk,
+};
 use lb_common::host::{Frame, HostTables, Kept};
 use lb_common::wire::{Addr4, Addr6, Port};
 use lb_tests::packets::{self, End, Flags, Taken};
@@ -98,6 +101,19 @@ pub(crate) fn tuple(from: End, to: End, proto: u8) -> FlowKey {
     FlowKey { src, dst, sport, dport, proto, ..FlowKey::default() }
 }
 
+/// Captures put a frame as it arrived together from its beginning and the rest as it left.
+#[track_caller]
+fn only_headers_are_written(arrived: &[u8], left: &Frame) {
+    let carried =
+        if is_ipv6(left) { Carried::by_ipv6(left) } else { Carried::by_ipv4(left) }.expect("IP");
+    let written = match carried.written() {
+        // A later fragment: the IP header.
+        0 => CAPTURE_HEAD,
+        written => written,
+    };
+    assert_eq!(left.bytes.get(written..), arrived.get(written..), "written behind {written} bytes");
+}
+
 impl Bed {
     pub(crate) fn new(flows: u32) -> Self {
         Self::of(World::new(flows))
@@ -119,6 +135,9 @@ impl Bed {
     pub(crate) fn send(&self, frame: &[u8]) -> Sent {
         let mut packet = Frame { ifindex: IFINDEX, ..Frame::new(frame.to_vec()) };
         let verdict = self.walk(&mut packet);
+        if verdict.leaves() && verdict.slot() == 0 && packet.bytes.len() == frame.len() {
+            only_headers_are_written(frame, &packet);
+        }
         Sent { verdict, bytes: packet.bytes }
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::owner::Owner;
-use super::{report, rows, trial};
+use super::{capture, report, rows, trial};
 use crate::api::{Answer, Ask, Planned, Refusal, RefusalKind, Reply, Request, Version};
 
 /// Answers one request. Nobody may be listening any more, which is no error.
@@ -12,6 +12,7 @@ pub(super) async fn answer(owner: &mut Owner, ask: Ask) {
         Request::Stats => of(report::stats(owner).map(|report| Answer::Stats(Box::new(report)))),
         Request::List => of(report::list(owner).map(Answer::List)),
         Request::Conns(_) => Reply::Rows(rows::start(owner.reader.clone())),
+        Request::Capture(wish) => capture::begin(owner, &wish),
         Request::Reload => match owner.reload().await {
             Ok(reloaded) => Reply::One(Answer::Reload(reloaded)),
             Err(refusal) => {

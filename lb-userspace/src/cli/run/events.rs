@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::capture::Over;
 use super::owner::Owner;
 use super::{StartError, answers};
 use crate::api::Ask;
@@ -24,6 +25,7 @@ pub(super) struct Inputs {
     pub(super) sweeps: mpsc::Receiver<SweepReport>,
     pub(super) held: mpsc::Receiver<HeldFrame>,
     pub(super) requests: mpsc::Receiver<Ask>,
+    pub(super) captures: mpsc::Receiver<Over>,
     pub(super) signals: Signals,
 }
 
@@ -76,6 +78,7 @@ pub(super) async fn serve(
             }
             Some(report) = inputs.checks.recv() => owner.check_ended(report),
             Some(ask) = inputs.requests.recv() => answers::answer(&mut owner, ask).await,
+            Some(over) = inputs.captures.recv() => owner.capture_over(over),
             Some(report) = inputs.sweeps.recv() => owner.swept(report),
             _ = clock.tick() => {
                 seconds += 1;

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use lb_common::abi::{RealId, ServiceKey};
 use lb_common::wire::Mac;
+use tokio::sync::mpsc;
 
+use super::capture::Over;
 use super::hops::{Move, Neighbours};
 use super::waiting::Waiting;
 use super::{NEIGHBOURS, StartError, facts, log};
@@ -41,6 +43,8 @@ pub(super) struct Parts {
     pub(super) keeper: Keeper,
     /// How held frames are sent on, if they can be.
     pub(super) sender: Option<Sender>,
+    /// How captures say that they are over.
+    pub(super) captures: mpsc::Sender<Over>,
 }
 
 /// Which real server of which service, as checks name them.
@@ -54,6 +58,7 @@ pub(super) struct Owner {
     pub(super) started: Instant,
     /// What the last sweep saw.
     pub(super) sweep: SweepReport,
+    pub(super) captures: mpsc::Sender<Over>,
     runner: Runner,
     node: Node,
     keeper: Keeper,
@@ -77,6 +82,7 @@ impl Owner {
             runner: parts.runner,
             node: parts.node,
             keeper: parts.keeper,
+            captures: parts.captures,
             waiting: Waiting::new(parts.sender),
             checked: HashMap::new(),
             tombstones: HashMap::new(),
@@ -408,6 +414,7 @@ impl Owner {
     /// The end: the data path goes or, with `--keep`, goes on.
     pub(super) async fn end(mut self) -> Result<(), StartError> {
         self.dismiss_held();
+        self.end_capture();
         self.runner.stop().await;
         if self.args.keep {
             tracing::info!("stopped; the data path goes on (`xlb detach` removes it)");
