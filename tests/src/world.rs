@@ -169,6 +169,7 @@ impl World {
                     weight,
                     locals_at,
                     locals_len: 1,
+                    mss: 0,
                     service: key,
                     service_id: id,
                 },

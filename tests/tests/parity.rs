@@ -3,6 +3,8 @@
 
 #[path = "parity/ipv6.rs"]
 mod ipv6;
+#[path = "parity/mss.rs"]
+mod mss;
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
@@ -69,7 +71,10 @@ fn same_tables<A: Kept>(host: &HostTables, kernel: &mut Kernel, names: [&str; 2]
 
 impl Triplets {
     fn new(flows: u32) -> Self {
-        let world = World::new(flows);
+        Self::of(World::new(flows))
+    }
+
+    fn of(world: World) -> Self {
         let load = || Kernel::load(&world).expect("the object loads");
         let (host, refused) = (world.on_host(), vec![0; REASON_SLOTS as usize]);
         Self { host, xdp: load(), tc: load(), refused, world }

@@ -131,8 +131,11 @@ pub struct Real {
     pub weight: u32,
     /// Full-NAT: where its source addresses start in LOCALS.
     pub locals_at: u32,
-    /// Full-NAT: how many there are.
-    pub locals_len: u32,
+    /// Full-NAT: how many there are, at most [`limits::LOCALS`](super::limits::LOCALS).
+    pub locals_len: u16,
+    /// The largest MSS that either end of a connection may be told; 0: whatever the other end says. Upper half of what
+    /// was a longer `locals_len`, and so 0 where an older version wrote it.
+    pub mss: u16,
     /// The service it belongs to, so that ids are found again after a restart.
     pub service: ServiceKey,
     /// Index of that service.
@@ -171,6 +174,8 @@ pub struct Sticky {
 
 const _: () = assert!(size_of::<ServiceKey>() == 20 && size_of::<Service>() == 36);
 const _: () = assert!(size_of::<Real>() == 56 && size_of::<Load>() == 8);
+// Else the two halves would be the other way round than an older version wrote the whole.
+const _: () = assert!(cfg!(target_endian = "little") && super::limits::LOCALS <= u16::MAX as u32);
 
 #[cfg(feature = "user")]
 mod pod {

@@ -16,6 +16,7 @@ pub mod fragment;
 pub mod hold;
 pub mod icmp;
 pub mod inspect;
+pub mod mss;
 pub mod pair;
 pub mod parse;
 pub mod refuse;
@@ -88,6 +89,17 @@ pub trait PacketBytes {
         is_tcp: bool,
     ) -> bool {
         rewrite::transport_in_place::<A, Self, FAR>(self, rewrite, l4, is_tcp).is_some()
+    }
+    /// [`mss::find`]; a method for the same reason as [`sum`](Self::sum), and for the shell of a stack that does not show
+    /// all of a frame at once.
+    fn mss_place(&mut self, l4: usize) -> usize {
+        mss::find(self, l4)
+    }
+    /// Two bytes at `at` of the TCP segment that starts at `l4` become others, and its checksum fits them. A method for the
+    /// same reason as [`forward_transport`](Self::forward_transport). `false`: the frame ends before.
+    #[inline(always)]
+    fn replace_in_tcp(&mut self, l4: usize, at: usize, old: [u8; 2], new: [u8; 2]) -> bool {
+        mss::replace_in_place(self, l4, at, old, new).is_some()
     }
     /// Most bytes of a packet that an error can quote.
     #[inline(always)]

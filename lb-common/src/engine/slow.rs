@@ -9,7 +9,7 @@ use super::icmp::Quote;
 use super::pair::{self, Pair};
 use super::tables::{InsertError, LoadChange, Table};
 use super::{
-    Family, Flows, PacketBytes, Seen, Step, Tables, Verdict, admit, fragment, refuse, rewrite,
+    Family, Flows, PacketBytes, Seen, Step, Tables, Verdict, admit, fragment, mss, refuse, rewrite,
     tcp_state,
 };
 use crate::abi::{
@@ -138,6 +138,7 @@ fn leave<A: Family, P: PacketBytes, T: Flows<A>>(
     }
     let Scratch { pair, seen, place, .. } = scratch;
     let rewrite = found.map_or(&pair.request.rewrite, FlowRef::rewrite);
+    mss::clamp(packet, tables, rewrite.real, seen, place.l4());
     Ok(rewrite::send_far(packet, tables, rewrite, hop, seen, place.l4()))
 }
 

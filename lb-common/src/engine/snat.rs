@@ -56,7 +56,10 @@ fn find<A: Family, T: Flows<A>>(
         let port = cursor.checked_rem(ports)?;
         // Ports turn fastest; after each full turn the addresses begin one further on, so that in the end every
         // address has met every port.
-        let turn = cursor.checked_div(ports)?.wrapping_add(port).checked_rem(real.locals_len)?;
+        let turn = cursor
+            .checked_div(ports)?
+            .wrapping_add(port)
+            .checked_rem(u32::from(real.locals_len))?;
         let local = real.locals_at + turn;
         reply.dst = A::narrowed(*tables.local(local)?);
         reply.dport = Port::new(tables.port(port)?);

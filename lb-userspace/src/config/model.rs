@@ -86,6 +86,8 @@ pub struct VirtualServer {
     /// `laddr_group_name`, resolved: inclusive ranges of full-NAT source addresses. `None`: the primary address of
     /// the interface towards the real server.
     pub local_addresses: Option<Vec<AddressRange>>,
+    /// `xlb_mss`: bytes of the largest segment that the ends of a TCP connection may be told of. `None`: as they say.
+    pub mss: Option<u16>,
 }
 
 /// Inclusive.

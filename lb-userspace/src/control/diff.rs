@@ -107,6 +107,10 @@ fn virtual_server(old: &VirtualServer, new: &VirtualServer) -> Vec<PlanLine> {
         sorry(old.sorry_server.as_ref()),
         sorry(new.sorry_server.as_ref()),
     );
+    let mss = |server: &VirtualServer| {
+        server.mss.map_or_else(|| "as the ends say".to_owned(), |mss| mss.to_string())
+    };
+    changes.text("mss", mss(old), mss(new));
     changes.named("local addresses", &old.local_addresses, &new.local_addresses);
     changes.named(
         "quorum scripts",
@@ -275,6 +279,7 @@ mod tests {
             sorry_server: None,
             real_servers: reals,
             local_addresses: None,
+            mss: None,
         }
     }
 
@@ -327,6 +332,7 @@ mod tests {
         wanted.globals.timeout_udp = Some(Duration::from_secs(30));
         let changed = &mut wanted.virtual_servers[1];
         changed.scheduler = Scheduler::Wlc;
+        changed.mss = Some(1_400);
         changed.persistence = Some(Persistence {
             timeout: Duration::from_secs(10),
             granularity: Granularity::Mask4([255; 4].into()),
@@ -344,7 +350,7 @@ mod tests {
                 "~   real_server 192.168.1.100:8089: weight 1 -> 5",
                 "+   real_server 192.168.1.102:8089 weight 1",
                 "~ virtual_server 10.64.1.2:10002 tcp: scheduler rr -> wlc, \
-                 persistence none -> 10 s per 255.255.255.255",
+                 persistence none -> 10 s per 255.255.255.255, mss as the ends say -> 1400",
                 "~   real_server 192.168.1.100:8089: inhibit_on_failure false -> true",
                 "~ virtual_server 10.64.1.2:10003 tcp: order of real servers",
             ]

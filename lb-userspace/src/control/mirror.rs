@@ -41,7 +41,8 @@ impl Mirror {
             }
         }
         for real in mirror.reals.values() {
-            let (from, to) = (real.locals_at as usize, (real.locals_at + real.locals_len) as usize);
+            let (from, to) =
+                (real.locals_at as usize, real.locals_at as usize + usize::from(real.locals_len));
             if let Some(list) = snapshot.locals.get(from..to).filter(|list| !list.is_empty()) {
                 mirror.locals.insert(real.locals_at, list.to_vec());
             }
@@ -93,7 +94,7 @@ impl Mirror {
 
     /// The source addresses of a real server.
     pub fn locals_of(&self, real: &Real) -> &[Addr6] {
-        part(&self.locals, real.locals_at, real.locals_len)
+        part(&self.locals, real.locals_at, real.locals_len.into())
     }
 
     /// Whether `id` is of a removed real server whose flows may still be there.
@@ -108,7 +109,7 @@ impl Mirror {
 
     /// `(start, length)` of every list of source addresses a real server refers to.
     pub fn locals_in_use(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.reals.values().filter(|r| r.locals_len > 0).map(|r| (r.locals_at, r.locals_len))
+        self.reals.values().filter(|r| r.locals_len > 0).map(|r| (r.locals_at, r.locals_len.into()))
     }
 }
 

@@ -80,7 +80,7 @@ struct Planner<'a> {
 }
 
 /// Where the source addresses of each real server lie; those missing could not be placed yet.
-type Placed = HashMap<RealId, (u32, u32)>;
+type Placed = HashMap<RealId, (u32, u16)>;
 
 impl Planner<'_> {
     /// Equal lists are stored once.
@@ -104,7 +104,8 @@ impl Planner<'_> {
                 at
             });
             if let Some(at) = at {
-                placed.insert(real.id, (at, len));
+                // `desired` refuses more than fit.
+                placed.insert(real.id, (at, len as u16));
             }
         }
         placed

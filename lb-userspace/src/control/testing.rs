@@ -85,6 +85,7 @@ pub(super) fn service(port: u16, scheduler: Scheduler, reals: Vec<RealServer>) -
         sorry_server: None,
         real_servers: reals,
         local_addresses: None,
+        mss: None,
     }
 }
 
@@ -265,7 +266,7 @@ impl World {
             }
         }
         let MapOp::PutReal { real, .. } = after else { return };
-        let (from, len) = (real.locals_at as usize, real.locals_len as usize);
+        let (from, len) = (real.locals_at as usize, usize::from(real.locals_len));
         let list = &self.fake.locals[from..from + len];
         assert!(list.iter().all(|local| *local != Addr6::UNSPECIFIED), "{after:?}");
     }

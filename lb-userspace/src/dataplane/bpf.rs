@@ -314,7 +314,7 @@ impl Maps {
             .reals
             .iter()
             .filter(|(_, real)| real.locals_len > 0)
-            .map(|(_, real)| real.locals_at.saturating_add(real.locals_len))
+            .map(|(_, real)| real.locals_at.saturating_add(real.locals_len.into()))
             .max()
             .unwrap_or(0);
         snapshot.locals = (0..locals_end.min(self.locals.capacity()))

@@ -67,6 +67,7 @@ fn tables(number: u64) -> HostTables {
                 weight: 1,
                 locals_at: 0,
                 locals_len: 0,
+                mss: 0,
                 service: key,
                 service_id: ServiceId(id),
             };

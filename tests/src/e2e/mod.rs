@@ -27,6 +27,7 @@ pub mod health;
 pub mod icmp;
 pub mod links;
 pub mod modes;
+pub mod mss;
 pub mod neighbours;
 pub mod offloads;
 pub mod persistence;

@@ -12,6 +12,7 @@ mod hold;
 mod icmp;
 mod inspect;
 mod ipv6;
+mod mss;
 mod options;
 mod packets;
 mod reasons;

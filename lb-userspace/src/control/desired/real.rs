@@ -56,6 +56,7 @@ pub(super) fn build(
         weight: if up { effective_weight(accepted.weight, delta) } else { 0 },
         locals_at: 0,
         locals_len: 0,
+        mss: service.server.mss.unwrap_or(0),
         service: accepted.key.service,
         service_id,
     };

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use crate::config::model::{
     AddressRange, Granularity, Kind, Persistence, Protocol, RealServer, Scheduler, ServiceMatch,
+    SorryServer,
 };
 use crate::control::ControlError;
-use crate::control::testing::{World, key, model, real, service};
+use crate::control::testing::{World, key, model, real, real_ip, service};
 use lb_common::abi::{Scheduler as Raw, ServiceFlags};
 
 #[test]
@@ -77,7 +78,7 @@ fn full_nat_takes_its_source_from_the_group_or_from_the_way_there() {
     world.configure(model(vec![config.clone()])).unwrap();
     let real = world.fake.reals[world.id(80, 1).0 as usize];
     let from = real.locals_at as usize;
-    let list: Vec<_> = world.fake.locals[from..from + real.locals_len as usize].to_vec();
+    let list: Vec<_> = world.fake.locals[from..from + usize::from(real.locals_len)].to_vec();
     assert_eq!(list.iter().map(|a| a.octets()[15]).collect::<Vec<_>>(), [254, 255, 0, 1]);
 
     config.local_addresses = Some(vec![AddressRange { first: ip(0, 0), last: ip(255, 255) }]);
@@ -86,4 +87,24 @@ fn full_nat_takes_its_source_from_the_group_or_from_the_way_there() {
     config.local_addresses = Some(vec![]);
     let error = world.configure(model(vec![config])).unwrap_err();
     assert!(matches!(error, ControlError::NoLocalAddress { .. }));
+}
+
+// P-54
+#[test]
+fn every_server_of_a_pool_has_its_mss_and_a_reload_changes_it() {
+    let sorry =
+        SorryServer { ip: IpAddr::V4(real_ip(3)), port: 80, kind: Kind::Nat, inhibit: false };
+    let mut config = service(80, Scheduler::Rr, vec![real(1, 1), real(2, 1)]);
+    config.sorry_server = Some(sorry);
+    config.mss = Some(1_400);
+    let other = service(81, Scheduler::Rr, vec![real(1, 1)]);
+    let mut world = World::serving(model(vec![config.clone(), other.clone()]));
+    let of = |world: &World, port, n| world.fake.reals[world.id(port, n).0 as usize].mss;
+    for n in 1..=3 {
+        assert_eq!(of(&world, 80, n), 1_400);
+    }
+    assert_eq!(of(&world, 81, 1), 0, "the same server of another service");
+    config.mss = None;
+    world.configure(model(vec![config, other])).unwrap();
+    assert_eq!(of(&world, 80, 1), 0);
 }

@@ -138,7 +138,7 @@ fn assert_as_desired(world: &mut World) {
         for real in &service.reals {
             let actual = fake.reals[real.id.0 as usize];
             let from = actual.locals_at as usize;
-            assert_eq!(fake.locals[from..from + actual.locals_len as usize], real.locals);
+            assert_eq!(fake.locals[from..from + usize::from(actual.locals_len)], real.locals);
             let (locals_at, locals_len) = (actual.locals_at, actual.locals_len);
             assert_eq!(actual, Real { locals_at, locals_len, ..real.real });
             let hop = fake.hops.get(real.id.0 as usize).copied().unwrap_or_default();
