@@ -44,6 +44,7 @@ scenarios! {
     refusal: a_bad_reload_changes_nothing, a_bad_start_attaches_nothing, a_missing_interface_is_named,
         nat_on_one_arm_is_refused, a_refused_start_leaves_a_living_data_path, a_foreign_program_stays, a_foreign_program_may_run_before_tc, a_socket_that_cannot_be_made_leaves_nothing,
         a_second_daemon_is_refused;
+    reply_path: a_forged_answer_ends_nothing, any_path_lets_answers_in;
     scheduling: rr_gives_halves, wrr_follows_weights, sh_binds_a_client_to_a_server,
         dh_binds_a_virtual_address_to_a_server, lc_fills_the_emptier_server, wlc_follows_weights, weight_0_quiesces,
         two_virtual_servers_count_apart;

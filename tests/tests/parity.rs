@@ -5,6 +5,8 @@
 mod ipv6;
 #[path = "parity/mss.rs"]
 mod mss;
+#[path = "parity/reply_path.rs"]
+mod reply_path;
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;

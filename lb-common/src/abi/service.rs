@@ -113,6 +113,8 @@ impl RealFlags {
     pub const UP: u8 = 2;
     /// Removed from its service, kept until its flows are gone; the id is not given to another.
     pub const REMOVED: u8 = 4;
+    /// Its answers are believed whatever interface they come in by.
+    pub const ANY_PATH: u8 = 8;
 }
 
 /// An element of REALS: a real server of one service. 56 bytes. Written by the daemon only.

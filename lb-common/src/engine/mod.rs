@@ -20,6 +20,7 @@ pub mod mss;
 pub mod pair;
 pub mod parse;
 pub mod refuse;
+pub mod reply_path;
 pub mod rewrite;
 pub mod sched;
 pub mod slow;
@@ -289,6 +290,7 @@ pub fn established<A: Family, P: PacketBytes, T: Flows<A>>(
     let seen = A::headers(packet)?;
     if let Some(entry) = tables.flow(&seen.key)
         && tcp_state::is_quiet(entry.state(), seen.tcp)
+        && entry.rewrite().comes_by(packet.ingress())
         && let Ok(hop) = rewrite::way(tables, entry.rewrite().hop, &seen)
     {
         entry.touch(tables.now());

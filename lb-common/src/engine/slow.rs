@@ -9,8 +9,8 @@ use super::icmp::Quote;
 use super::pair::{self, Pair};
 use super::tables::{InsertError, LoadChange, Table};
 use super::{
-    Family, Flows, PacketBytes, Seen, Step, Tables, Verdict, admit, fragment, mss, refuse, rewrite,
-    tcp_state,
+    Family, Flows, PacketBytes, Seen, Step, Tables, Verdict, admit, fragment, mss, refuse,
+    reply_path, rewrite, tcp_state,
 };
 use crate::abi::{
     ConnState, DropReason, FlowKey, FlowRef, FragmentKey, Fragmented, HopId, NextHop, Notice,
@@ -151,6 +151,7 @@ fn decide<'t, A: Family, P: PacketBytes, T: Flows<A>>(
 ) -> Step<Option<FlowRef<'t, A>>> {
     if let Some(entry) = tables.flow(&scratch.seen.key) {
         scratch.refused()?;
+        reply_path::believe(tables, entry.rewrite(), scratch.ifindex)?;
         let seen = &scratch.seen;
         scratch.twin = entry.rewrite().twin();
         match ConnState::from_raw(entry.state()) {
@@ -166,6 +167,7 @@ fn decide<'t, A: Family, P: PacketBytes, T: Flows<A>>(
         }
     } else if let Some(entry) = tables.half_open(&scratch.seen.key) {
         scratch.refused()?;
+        reply_path::believe(tables, entry.rewrite(), scratch.ifindex)?;
         scratch.twin = entry.rewrite().twin();
         let state = ConnState::from_raw(entry.state()).unwrap_or(ConnState::None);
         if opens_again(&entry, &scratch.seen, state) {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::model::{Config, Kind};
+use super::model::{Config, Kind, ReplyPath};
 use super::reader::{MemoryReader, OsReader};
 use super::render::{self, Format};
 use super::{LoadOptions, Loaded, Verdict, load, load_with};
@@ -272,6 +272,26 @@ fn global_settings_reach_the_model() {
     assert_eq!(globals.timeout_udp, Some(Duration::from_mins(1)));
     assert_eq!(globals.ssl.ca.as_deref(), Some("/ca.pem"));
     assert_eq!(codes(&loaded), [("bad-value", 7)]);
+}
+
+// S-37
+#[test]
+fn the_reply_path_is_strict_unless_it_is_any() {
+    let globals = |word: &str| format!("global_defs {{\nxlb_reply_path {word}\n}}\n");
+    for (text, expected, more) in [
+        (String::new(), ReplyPath::Strict, vec![]),
+        (globals("strict"), ReplyPath::Strict, vec![("extension", 2)]),
+        (globals("any"), ReplyPath::Any, vec![("extension", 2)]),
+        (globals("loose"), ReplyPath::Strict, vec![("extension", 2), ("bad-value", 2)]),
+    ] {
+        let loaded = read(&text);
+        assert_eq!(model(&loaded).globals.reply_path, expected, "{text}");
+        assert_eq!(codes(&loaded), more, "{text}");
+    }
+    let shown = render::diagnostics(&read(&globals("anny")), Format::Full);
+    assert!(shown.contains("expected strict or any"), "{shown}");
+    assert!(shown.contains("did you mean `any`?"), "{shown}");
+    assert_eq!(codes(&read("global_defs {\nxlb_reply_path\n}\n"))[0], ("missing-parameter", 2));
 }
 
 #[test]

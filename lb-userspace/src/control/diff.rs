@@ -90,6 +90,7 @@ fn globals(lines: &mut Vec<PlanLine>, old: &Globals, new: &Globals) {
     changes.text("timeout udp", timeout(old.timeout_udp), timeout(new.timeout_udp));
     let router = |id: &Option<String>| id.clone().unwrap_or_else(|| "the host's name".to_owned());
     changes.text("router_id", router(&old.router_id), router(&new.router_id));
+    changes.text("reply path", old.reply_path.name(), new.reply_path.name());
     lines.push(line(Change::Modify, format!("global_defs: {}", changes.or("other settings"))));
 }
 
@@ -241,7 +242,7 @@ fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::{Kind, Persistence, Protocol, Scheduler};
+    use crate::config::model::{Kind, Persistence, Protocol, ReplyPath, Scheduler};
 
     fn real(last: u8, weight: u32) -> RealServer {
         RealServer {
@@ -330,6 +331,7 @@ mod tests {
             server(10_003, vec![real(101, 1), real(100, 1)]),
         ]);
         wanted.globals.timeout_udp = Some(Duration::from_secs(30));
+        wanted.globals.reply_path = ReplyPath::Any;
         let changed = &mut wanted.virtual_servers[1];
         changed.scheduler = Scheduler::Wlc;
         changed.mss = Some(1_400);
@@ -342,7 +344,7 @@ mod tests {
         assert_eq!(
             shown(&running, &wanted),
             [
-                "~ global_defs: timeout udp default -> 30 s",
+                "~ global_defs: timeout udp default -> 30 s, reply path strict -> any",
                 "- virtual_server 10.64.1.2:10001 tcp",
                 "-   real_server 192.168.1.100:8089",
                 "  virtual_server 10.64.1.2:10000 tcp",

@@ -33,6 +33,7 @@ pub mod offloads;
 pub mod persistence;
 pub mod port_reuse;
 pub mod refusal;
+pub mod reply_path;
 pub mod scheduling;
 pub mod survival;
 pub mod tcp;

@@ -16,6 +16,7 @@ mod mss;
 mod options;
 mod packets;
 mod reasons;
+mod reply_path;
 mod schedule;
 mod snat;
 mod sticky;

@@ -7,7 +7,7 @@ use lb_common::wire::Addr6;
 
 use super::accepted::{Accepted, AcceptedReal};
 use super::{DesiredReal, Inputs};
-use crate::config::model::{AddressRange, Kind};
+use crate::config::model::{AddressRange, Kind, ReplyPath};
 use crate::control::error::ControlError;
 use crate::control::ids::Ids;
 use crate::control::state::Hop;
@@ -48,11 +48,15 @@ pub(super) fn build(
         Method::FullNat => locals(inputs, service, accepted, id)?,
     };
     let reachable = hop.is_some() && (method == Method::Nat || !locals.is_empty());
+    let path = match inputs.model.globals.reply_path {
+        ReplyPath::Strict => 0,
+        ReplyPath::Any => RealFlags::ANY_PATH,
+    };
     let real = Real {
         addr: accepted.key.addr,
         port: accepted.key.port,
         method: method as u8,
-        flags: RealFlags::USED | if listed { RealFlags::UP } else { 0 },
+        flags: RealFlags::USED | path | if listed { RealFlags::UP } else { 0 },
         weight: if up { effective_weight(accepted.weight, delta) } else { 0 },
         locals_at: 0,
         locals_len: 0,

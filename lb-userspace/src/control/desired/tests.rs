@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use crate::config::model::{
-    AddressRange, Granularity, Kind, Persistence, Protocol, RealServer, Scheduler, ServiceMatch,
-    SorryServer,
+    AddressRange, Granularity, Kind, Persistence, Protocol, RealServer, ReplyPath, Scheduler,
+    ServiceMatch, SorryServer,
 };
 use crate::control::ControlError;
 use crate::control::testing::{World, key, model, real, real_ip, service};
-use lb_common::abi::{Scheduler as Raw, ServiceFlags};
+use lb_common::abi::{RealFlags, Scheduler as Raw, ServiceFlags};
 
 #[test]
 fn what_this_version_cannot_do_is_left_out_and_told() {
@@ -107,4 +107,20 @@ fn every_server_of_a_pool_has_its_mss_and_a_reload_changes_it() {
     config.mss = None;
     world.configure(model(vec![config, other])).unwrap();
     assert_eq!(of(&world, 80, 1), 0);
+}
+
+// S-37
+#[test]
+fn the_reply_path_is_every_real_servers_and_a_reload_changes_it() {
+    let mut config = model(vec![service(80, Scheduler::Rr, vec![real(1, 1), real(2, 1)])]);
+    let mut world = World::serving(config.clone());
+    let flags = |world: &World, n| world.fake.reals[world.id(80, n).0 as usize].flags;
+    let strict = [flags(&world, 1), flags(&world, 2)];
+    assert_eq!(strict.map(|flags| flags & RealFlags::ANY_PATH), [0, 0]);
+    config.globals.reply_path = ReplyPath::Any;
+    world.configure(config.clone()).unwrap();
+    assert_eq!([flags(&world, 1), flags(&world, 2)], strict.map(|f| f | RealFlags::ANY_PATH));
+    config.globals.reply_path = ReplyPath::Strict;
+    world.configure(config).unwrap();
+    assert_eq!([flags(&world, 1), flags(&world, 2)], strict);
 }
