@@ -11,7 +11,7 @@ use lb_common::abi::{GIVEN_BACK, HeldHead, LAST_TRY, Method};
 use lb_common::engine::family::place::Place;
 use lb_common::engine::family::{ipv4, ipv6};
 use lb_common::engine::parse::IP;
-use lb_common::engine::{PacketBytes, sum};
+use lb_common::engine::{PacketBytes, mss, sum};
 use lb_common::wire::Wire;
 use lb_common::wire::eth::Ethernet;
 
@@ -83,7 +83,19 @@ pub extern "C" fn ipv6_place(ctx: *mut xdp_md) -> u64 {
     ipv6::behind_extensions(&Frame::new(XdpContext::new(ctx))).0
 }
 
+/// Where the MSS of a segment lies whose TCP header starts at `l4`; 0: nowhere. Global for the same reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mss_place(ctx: *mut xdp_md, l4: u32) -> u32 {
+    mss::find(&Frame::new(XdpContext::new(ctx)), l4 as usize) as u32
+}
+
 impl PacketBytes for Frame {
+    #[inline(always)]
+    fn mss_place(&mut self, l4: usize) -> usize {
+        mss_place(self.ctx.ctx, l4 as u32) as usize
+    }
+
     #[inline(always)]
     fn ipv4_place(&self) -> Place {
         Place(ipv4_place(self.ctx.ctx))

@@ -19,7 +19,7 @@ use lb_common::abi::{FlowRewrite, GIVEN_BACK, HeldHead, LAST_TRY, Method};
 use lb_common::engine::family::place::Place;
 use lb_common::engine::family::{ipv4, ipv6};
 use lb_common::engine::parse::{self, IP};
-use lb_common::engine::{Family, PacketBytes, icmp, sum};
+use lb_common::engine::{Family, PacketBytes, icmp, mss, sum};
 use lb_common::wire::ipv4::Ipv4;
 use lb_common::wire::ipv6::Ipv6;
 use lb_common::wire::tcp::Tcp;
@@ -32,6 +32,8 @@ use crate::window::Window;
 const MESSAGE: usize = IP + Ipv6::LEN + sum::MOST;
 /// Bytes of a packet that an error quotes at most: they are copied one by one.
 const QUOTABLE: usize = 96;
+/// Bytes of a TCP header with all the options that fit.
+const LONGEST_TCP: usize = 60;
 /// Bytes that the kernel is made to notice a checksum's end by.
 const NUDGE: usize = 4;
 
@@ -158,6 +160,13 @@ pub extern "C" fn ipv6_skb_place(ctx: *mut __sk_buff) -> u64 {
     ipv6::behind_extensions(&Skb::new(TcContext::new(ctx))).0
 }
 
+/// As `mss_place` of the XDP shell.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn mss_skb_place(ctx: *mut __sk_buff, l4: u32) -> u32 {
+    mss::find(&Skb::new(TcContext::new(ctx)), l4 as usize) as u32
+}
+
 /// Copies `len` bytes, at most [`QUOTABLE`], from the start of the IP packet to `to`; whether they
 /// are there. The last first, for the two may overlap. Global for the same reason.
 #[unsafe(no_mangle)]
@@ -256,6 +265,24 @@ impl PacketBytes for Skb {
         let Some(both) = both else { return false };
         *both = [a, b, c, d];
         true
+    }
+
+    /// A driver may leave the options in a page.
+    #[inline(always)]
+    fn mss_place(&mut self, l4: usize) -> usize {
+        self.pull(l4 + LONGEST_TCP);
+        mss_skb_place(self.ctx, l4 as u32) as usize
+    }
+
+    /// A half-made checksum covers none of it: the helper leaves that alone.
+    #[inline(always)]
+    fn replace_in_tcp(&mut self, l4: usize, at: usize, old: [u8; 2], new: [u8; 2]) -> bool {
+        let done = self.move_checksum(l4 + icmp::TCP_CHECK, mss::delta(l4, at, old, new), 0);
+        self.reload();
+        if done && let Some(bytes) = self.far_mut::<[u8; 2]>(at) {
+            *bytes = new;
+        }
+        done
     }
 
     #[inline(always)]

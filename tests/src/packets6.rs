@@ -50,6 +50,20 @@ pub fn tcp(from: End, to: End, flags: Flags, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// The same with TCP options, up to forty bytes, padded to whole words with zeroes.
+pub fn tcp_with_options(from: End, to: End, flags: Flags, options: &[u8]) -> Vec<u8> {
+    let mut header = TcpHeader::new(from.1, to.1, 0x0102_0304, 0xfaf0);
+    (header.syn, header.ack) = (flags.syn, flags.ack);
+    header.set_options_raw(options).expect("no more than fit");
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(CLIENT_MAC, OUR_MAC)
+        .ipv6(from.0.octets(), to.0.octets(), 64)
+        .tcp_header(header)
+        .write(&mut frame, b"")
+        .expect("a small packet");
+    frame
+}
+
 /// A UDP datagram in an Ethernet frame.
 pub fn udp(from: End, to: End, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();

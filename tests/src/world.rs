@@ -240,10 +240,10 @@ impl World {
                     weight,
                     locals_at,
                     locals_len: 1,
+                    mss: 0,
                     service: key,
                     service_id: id,
                     tunnel_port: Port::new(GUE_PORT),
-                    ..Real::default()
                 },
             ));
             let (mtu, flags) = if method.is_tunnel() {

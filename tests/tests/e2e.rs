@@ -30,11 +30,13 @@ scenarios! {
     health: tcp_check_takes_out_and_puts_back, all_down_refuses_at_once, a_live_connection_outlives_its_health;
     icmp: a_narrow_link_on_the_clients_side, a_narrow_link_on_the_real_servers_side, a_narrow_inner_link, a_narrow_outer_link,
         an_ended_time_to_live_is_told, a_refused_datagram_is_told, echo_is_answered, forged_errors_end_nothing;
-    ipv6: nat_two_arm, fullnat_two_arm, a_silent_neighbour_is_asked, a_narrow_link_is_told, echo_is_answered, why_is_right;
+    ipv6: nat_two_arm, fullnat_two_arm, a_silent_neighbour_is_asked, a_narrow_link_is_told, segments_are_lowered, echo_is_answered,
+        why_is_right;
     laboratory: two_arms_are_wired, plain_routing_loses_no_connection, streams_are_intact, gateways_mark_their_requests, nothing_is_left;
     links: flows_resume_after_down_and_up, a_server_added_again_keeps_its_connections;
     modes: auto_takes_tc_where_offloads_are_on, auto_takes_xdp_where_the_wire_is_prepared, auto_takes_tc_where_the_driver_has_no_xdp,
         a_mode_change_drops_no_connection, a_tagged_frame_is_the_vlans, a_vlan_interface_forwards;
+    mss: both_ends_are_told, half_made_checksums_stay_right;
     neighbours: the_first_packet_is_not_lost, the_first_connection_does_not_wait, a_changed_address_is_followed,
         a_changed_client_is_followed, an_emptied_table_loses_nothing, a_packet_waits_for_a_silent_server,
         a_packet_does_not_wait_for_ever;
@@ -45,6 +47,7 @@ scenarios! {
     refusal: a_bad_reload_changes_nothing, a_bad_start_attaches_nothing, a_missing_interface_is_named,
         nat_on_one_arm_is_refused, a_refused_start_leaves_a_living_data_path, a_foreign_program_stays, a_foreign_program_may_run_before_tc, a_socket_that_cannot_be_made_leaves_nothing,
         a_second_daemon_is_refused;
+    reply_path: a_forged_answer_ends_nothing, any_path_lets_answers_in;
     scheduling: rr_gives_halves, wrr_follows_weights, sh_binds_a_client_to_a_server,
         dh_binds_a_virtual_address_to_a_server, lc_fills_the_emptier_server, wlc_follows_weights, weight_0_quiesces,
         two_virtual_servers_count_apart;

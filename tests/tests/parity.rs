@@ -3,8 +3,12 @@
 
 #[path = "parity/ipv6.rs"]
 mod ipv6;
+#[path = "parity/mss.rs"]
+mod mss;
 #[path = "parity/outer.rs"]
 mod outer;
+#[path = "parity/reply_path.rs"]
+mod reply_path;
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;

@@ -107,8 +107,9 @@ pub struct FlowRewrite<A = Addr4> {
     pub proto: u8,
     /// Bits of [`FlowFlags`].
     pub flags: u8,
-    /// 0.
-    pub pad: [u8; 2],
+    /// [`mark_of`](Self::mark_of) the interface that led to the real server when the pair was made: its answers come in
+    /// by that one. 0: they are believed from anywhere, as an older version's flows are.
+    pub from: u16,
     /// When the pair was made.
     pub opened: Tick,
 }
@@ -145,6 +146,19 @@ impl<A: Address> FlowRewrite<A> {
     pub fn is_reply(&self) -> bool {
         self.flags & FlowFlags::REPLY != 0
     }
+
+    /// What stands for an interface in [`from`](Self::from): never 0. Two whose numbers differ by a multiple of 32,768
+    /// have the same.
+    #[inline(always)]
+    pub const fn mark_of(ifindex: u32) -> u16 {
+        ifindex as u16 | 0x8000
+    }
+
+    /// Whether a packet of this direction that came in by `ifindex` is believed at a glance.
+    #[inline(always)]
+    pub fn comes_by(&self, ifindex: u32) -> bool {
+        !self.is_reply() || self.from == 0 || self.from == Self::mark_of(ifindex)
+    }
 }
 
 /// A flow entry as it lies in the map. 48 bytes, or 72.
@@ -165,7 +179,7 @@ impl<A: Address> Flow<A> {
         let (rewrite, Self { stamp, state, .. }) = (self.rewrite, *self);
         let FlowRewrite { sport, dport, ip_delta, l4_delta, hop, real, service, local, .. } =
             rewrite;
-        let FlowRewrite { proto, flags, pad, opened, src, dst, .. } = rewrite;
+        let FlowRewrite { proto, flags, from, opened, src, dst, .. } = rewrite;
         let (src, dst) = (src.widened(), dst.widened());
         let rewrite = FlowRewrite {
             src,
@@ -180,7 +194,7 @@ impl<A: Address> Flow<A> {
             local,
             proto,
             flags,
-            pad,
+            from,
             opened,
         };
         Flow { rewrite, stamp, state }

@@ -108,7 +108,8 @@ reasons! {
     BadIpOption = 30, "bad_ip_option", "a packet for a virtual server or of a flow with an IPv4 option that is longer than the header, or of no length";
     Jumbogram = 31, "jumbogram", "an IPv6 packet for a virtual server or of a flow that hides its length in an option (RFC 2675)";
     NoUdpChecksum = 32, "no_udp_checksum", "a new flow's first datagram over IPv6 without a checksum (RFC 8200, 8.1)";
-    NoRoomInFront = 33, "no_room_in_front", "the driver left no room in front of the frame for a tunnel's headers or a VLAN tag";
+    SpoofedReply = 33, "spoofed_reply", "a packet with the addresses of a real server's answer that came in by another interface than the one that leads to that real server (RFC 3704)";
+    NoRoomInFront = 34, "no_room_in_front", "the driver left no room in front of the frame for a tunnel's headers or a VLAN tag";
 }
 
 reasons! {

@@ -139,6 +139,8 @@ impl RealFlags {
     pub const REMOVED: u8 = 4;
     /// GRE, GUE: with a checksum over what is in the tunnel.
     pub const CHECKSUM: u8 = 8;
+    /// Its answers are believed whatever interface they come in by.
+    pub const ANY_PATH: u8 = 16;
 }
 
 /// An element of REALS: a real server of one service. 60 bytes. Written by the daemon only.
@@ -165,8 +167,8 @@ pub struct Real {
     pub service_id: ServiceId,
     /// GUE: the UDP port of the tunnel's end.
     pub tunnel_port: Port,
-    /// 0.
-    pub pad: [u8; 2],
+    /// The largest MSS that either end of a connection may be told; 0: whatever the other end says.
+    pub mss: u16,
 }
 
 /// An element of LOADS: connections of a real server now. Written by the programs only.

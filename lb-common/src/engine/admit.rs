@@ -3,7 +3,9 @@
 use super::pair;
 use super::slow::{Blocked, Scratch};
 use super::tables::{InsertError, LoadChange, Table};
-use super::{Family, Flows, PacketBytes, Step, Tables, Verdict, inspect, sched, snat, tcp_state};
+use super::{
+    Family, Flows, PacketBytes, Step, Tables, Verdict, inspect, reply_path, sched, snat, tcp_state,
+};
 use crate::abi::{
     ConnState, DropReason, FlowFlags, FlowKey, FlowRef, Gauge, HopId, HopState, LastHopKey, Method,
     NextHop, Notice, PassReason, Real, RealFlags, RealId, Service, ServiceKey, Sticky, StickyKey,
@@ -45,9 +47,10 @@ pub fn new_flow<'t, A: Family, P: PacketBytes, T: Flows<A>>(
         return Err(Verdict::drop(DropReason::ServiceChanged));
     }
     // All that could stop the packet comes before the record: a flow that cannot send its first packet is none.
-    scratch.blocked.way(tables, id.hop(), 0, &scratch.seen)?;
+    let inner = scratch.blocked.way(tables, id.hop(), 0, &scratch.seen)?.ifindex;
     let way_back = client_hop(packet, tables, scratch)?;
     begin(service, real, id, way_back, scratch);
+    reply_path::note(real, inner, scratch);
     claim(tables, real, scratch)?;
     match pair::complete(tables, &scratch.pair) {
         Ok(()) => {}

@@ -9,6 +9,7 @@ use crate::wire::icmp::IcmpError;
 use crate::wire::ipv4::Ipv4;
 use crate::wire::ipv6::Ipv6;
 use crate::wire::tcp::Tcp;
+use crate::wire::udp::Udp;
 use crate::wire::{Addr6, Port};
 
 /// What an IP packet carries.
@@ -51,7 +52,9 @@ impl Carried {
     pub fn written(self) -> usize {
         match self.proto {
             _ if self.l4 == 0 => 0,
-            TCP | UDP => self.l4 + Tcp::LEN,
+            // With all options: one of them is the MSS.
+            TCP => self.l4 + Tcp::LONGEST,
+            UDP => self.l4 + Udp::LEN,
             // What an error quotes: an IP header with options, and the beginning of the transport header.
             _ => self.l4 + IcmpError::LEN + 60 + Tcp::LEN,
         }

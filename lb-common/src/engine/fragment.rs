@@ -5,7 +5,7 @@
 //! first alone and was mended there.
 
 use super::slow::Scratch;
-use super::{Family, Flows, PacketBytes, Step, Verdict, rewrite};
+use super::{Family, Flows, PacketBytes, Step, Verdict, reply_path, rewrite};
 use crate::abi::{DropReason, PassReason, limits};
 use crate::wire::ipv4::Ipv4;
 use crate::wire::tcp::{Tcp, TcpFlags};
@@ -64,6 +64,7 @@ pub fn follow<A: Family, P: PacketBytes, T: Flows<A>>(
         return Err(Verdict::drop(DropReason::FragmentOverlap));
     }
     scratch.refused()?;
+    reply_path::believe(tables, &first.rewrite, scratch.ifindex)?;
     let (rewrite, seen) = (&first.rewrite, &scratch.seen);
     let hop = rewrite::way(tables, rewrite.hop, seen)?;
     Ok(rewrite::depart(packet, tables, rewrite, hop, seen))

@@ -17,10 +17,12 @@ pub mod fragment;
 pub mod hold;
 pub mod icmp;
 pub mod inspect;
+pub mod mss;
 pub mod outer;
 pub mod pair;
 pub mod parse;
 pub mod refuse;
+pub mod reply_path;
 pub mod rewrite;
 pub mod sched;
 pub mod slow;
@@ -96,6 +98,17 @@ pub trait PacketBytes {
         is_tcp: bool,
     ) -> bool {
         rewrite::transport_in_place::<A, Self, FAR>(self, rewrite, l4, is_tcp).is_some()
+    }
+    /// [`mss::find`]; a method for the same reason as [`sum`](Self::sum), and for the shell of a stack that does not show
+    /// all of a frame at once.
+    fn mss_place(&mut self, l4: usize) -> usize {
+        mss::find(self, l4)
+    }
+    /// Two bytes at `at` of the TCP segment that starts at `l4` become others, and its checksum fits them. A method for the
+    /// same reason as [`forward_transport`](Self::forward_transport). `false`: the frame ends before.
+    #[inline(always)]
+    fn replace_in_tcp(&mut self, l4: usize, at: usize, old: [u8; 2], new: [u8; 2]) -> bool {
+        mss::replace_in_place(self, l4, at, old, new).is_some()
     }
     /// Most bytes of a packet that an error can quote.
     #[inline(always)]
@@ -373,6 +386,7 @@ pub fn established<A: Family, P: PacketBytes, T: Flows<A>>(
     let seen = A::headers(packet)?;
     if let Some(entry) = tables.flow(&seen.key)
         && tcp_state::is_quiet(entry.state(), seen.tcp)
+        && entry.rewrite().comes_by(packet.ingress())
         && let Ok(hop) = rewrite::way(tables, entry.rewrite().hop, &seen)
     {
         entry.touch(tables.now());

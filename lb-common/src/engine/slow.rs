@@ -10,8 +10,8 @@ use super::icmp::Quote;
 use super::pair::{self, Pair};
 use super::tables::{InsertError, LoadChange, Table};
 use super::{
-    Family, Flows, PacketBytes, Seen, Step, Tables, Verdict, admit, fragment, refuse, rewrite,
-    tcp_state,
+    Family, Flows, PacketBytes, Seen, Step, Tables, Verdict, admit, fragment, mss, refuse,
+    reply_path, rewrite, tcp_state,
 };
 use crate::abi::{
     ConnState, DropReason, FlowFlags, FlowKey, FlowRef, FragmentKey, Fragmented, HopId, NextHop,
@@ -143,6 +143,7 @@ fn leave<A: Family, P: PacketBytes, T: Flows<A>>(
     }
     let Scratch { pair, seen, place, .. } = scratch;
     let rewrite = found.map_or(&pair.request.rewrite, FlowRef::rewrite);
+    mss::clamp(packet, tables, rewrite.real, seen, place.l4());
     Ok(rewrite::send_far(packet, tables, rewrite, hop, seen, place.l4()))
 }
 
@@ -155,6 +156,7 @@ fn decide<'t, A: Family, P: PacketBytes, T: Flows<A>>(
 ) -> Step<Option<FlowRef<'t, A>>> {
     if let Some(entry) = tables.flow(&scratch.seen.key) {
         scratch.refused()?;
+        reply_path::believe(tables, entry.rewrite(), scratch.ifindex)?;
         let seen = &scratch.seen;
         scratch.twin = entry.rewrite().twin();
         match ConnState::from_raw(entry.state()) {
@@ -170,6 +172,7 @@ fn decide<'t, A: Family, P: PacketBytes, T: Flows<A>>(
         }
     } else if let Some(entry) = tables.half_open(&scratch.seen.key) {
         scratch.refused()?;
+        reply_path::believe(tables, entry.rewrite(), scratch.ifindex)?;
         scratch.twin = entry.rewrite().twin();
         let state = ConnState::from_raw(entry.state()).unwrap_or(ConnState::None);
         if opens_again(&entry, &scratch.seen, state) {

@@ -57,9 +57,23 @@ impl TcpFlags {
     }
 }
 
+/// Kinds of options (RFC 9293, 3.1).
+pub mod option {
+    /// Nothing comes behind.
+    pub const END: u8 = 0;
+    /// One byte of padding.
+    pub const NO_OPERATION: u8 = 1;
+    /// The largest segment that its sender takes.
+    pub const MSS: u8 = 2;
+    /// Bytes of [`MSS`], kind and length included.
+    pub const MSS_LENGTH: usize = 4;
+}
+
 impl Tcp {
     /// Bytes of the header without options.
     pub const LEN: usize = TcpHdr::LEN;
+    /// Bytes of the header with as many options as there may be (RFC 9293, 3.1).
+    pub const LONGEST: usize = 60;
 
     /// Source port.
     #[inline(always)]

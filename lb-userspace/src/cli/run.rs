@@ -211,7 +211,7 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
         signals,
     };
     let serving = tokio::spawn(socket.serve(asks, stop.clone()));
-    let outcome = events::serve(owner, inputs, model, adopted).await;
+    let outcome = Box::pin(events::serve(owner, inputs, model, adopted)).await;
     stop.cancel();
     // The socket's task ends by the token; whether it panicked no longer matters.
     let _ = serving.await;

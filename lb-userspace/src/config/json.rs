@@ -88,6 +88,9 @@ pub fn virtual_server(server: &VirtualServer) -> Value {
             .collect();
         value["local_addresses"] = json!(ranges);
     }
+    if let Some(mss) = server.mss {
+        value["mss"] = json!(mss);
+    }
     value
 }
 

@@ -37,6 +37,29 @@ pub struct Globals {
     pub ssl: SslCredentials,
     /// `xlb_mark`, in file order.
     pub marks: Vec<Mark>,
+    /// `xlb_reply_path`.
+    pub reply_path: ReplyPath,
+}
+
+/// By which interface answers of real servers may come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyPath {
+    /// That which leads to the real server.
+    #[default]
+    Strict,
+    Any,
+}
+
+impl ReplyPath {
+    pub const ALL: [Self; 2] = [Self::Strict, Self::Any];
+
+    /// The word in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Any => "any",
+        }
+    }
 }
 
 /// What `SSL_GET` presents and trusts; paths as written.
@@ -86,6 +109,8 @@ pub struct VirtualServer {
     /// `laddr_group_name`, resolved: inclusive ranges of full-NAT source addresses. `None`: the primary address of
     /// the interface towards the real server.
     pub local_addresses: Option<Vec<AddressRange>>,
+    /// `xlb_mss`: bytes of the largest segment that the ends of a TCP connection may be told of. `None`: as they say.
+    pub mss: Option<u16>,
 }
 
 /// Inclusive.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::model::{Config, Kind};
+use super::model::{Config, Kind, ReplyPath};
 use super::reader::{MemoryReader, OsReader};
 use super::render::{self, Format};
 use super::{LoadOptions, Loaded, Verdict, load, load_with};
@@ -148,6 +148,56 @@ fn own_words_take_effect_and_are_named() {
     assert_eq!(ranges, ["192.0.2.100-192.0.2.103", "192.0.2.128-192.0.2.131"]);
 }
 
+// P-54
+#[test]
+fn an_mss_is_a_size_that_a_segment_can_have() {
+    for (word, expected) in [
+        ("88", Some(88)),
+        ("1220", Some(1220)),
+        ("65495", Some(65_495)),
+        ("87", None),
+        ("65496", None),
+        ("70000", None),
+        ("0", None),
+        ("-5", None),
+        ("1k", None),
+    ] {
+        let loaded = read(&server(&format!("xlb_mss {word}"), ""));
+        assert_eq!(model(&loaded).virtual_servers[0].mss, expected, "{word}");
+        let found = codes(&loaded);
+        assert!(found.contains(&("extension", 2)), "{word}: {found:?}");
+        assert_eq!(found.contains(&("bad-value", 2)), expected.is_none(), "{word}: {found:?}");
+    }
+    assert_eq!(
+        render::diagnostics(&read(&server("\txlb_mss 40", "")), Format::Full)
+            .split_once("\n\n")
+            .map(|(_, warning)| warning),
+        Some(
+            "warn[config::bad-value]: bad value `40` for `xlb_mss`; the statement has no effect\n\
+             \x20 --> /etc/xlb/xlb.conf:2:10\n\
+             \x20  2 |     xlb_mss 40\n\
+             \x20    |             ^^ expected a whole number from 88 to 65495\n\
+             \x20 help: write the smallest MTU on the way less the headers: 40 bytes with IPv4, 60 with IPv6\n\n"
+        )
+    );
+    let missing = read(&server("xlb_mss", ""));
+    assert_eq!(codes(&missing)[0], ("missing-parameter", 2));
+    assert_eq!(missing.verdict, Verdict::Reject);
+}
+
+// P-54
+#[test]
+fn an_mss_is_tcps_and_appears_where_it_is_set() {
+    let loaded = read(&server("xlb_mss 1400", ""));
+    assert_eq!(super::json::virtual_server(&model(&loaded).virtual_servers[0])["mss"], 1400);
+    let without = read(&server("", ""));
+    let json = super::json::virtual_server(&model(&without).virtual_servers[0]);
+    assert_eq!(json.get("mss"), None);
+    let udp = read(&server("xlb_mss 1400", "").replace("protocol TCP", "protocol UDP"));
+    assert_eq!(model(&udp).virtual_servers[0].mss, None);
+    assert!(codes(&udp).contains(&("flag-ignored", 2)), "{:?}", codes(&udp));
+}
+
 #[test]
 fn another_programs_local_address_group_is_skipped() {
     let loaded = read("local_address_group laddr {\n192.0.2.5 dpdk0\n}\n");
@@ -223,6 +273,26 @@ fn global_settings_reach_the_model() {
     assert_eq!(globals.timeout_udp, Some(Duration::from_mins(1)));
     assert_eq!(globals.ssl.ca.as_deref(), Some("/ca.pem"));
     assert_eq!(codes(&loaded), [("bad-value", 7)]);
+}
+
+// S-37
+#[test]
+fn the_reply_path_is_strict_unless_it_is_any() {
+    let globals = |word: &str| format!("global_defs {{\nxlb_reply_path {word}\n}}\n");
+    for (text, expected, more) in [
+        (String::new(), ReplyPath::Strict, vec![]),
+        (globals("strict"), ReplyPath::Strict, vec![("extension", 2)]),
+        (globals("any"), ReplyPath::Any, vec![("extension", 2)]),
+        (globals("loose"), ReplyPath::Strict, vec![("extension", 2), ("bad-value", 2)]),
+    ] {
+        let loaded = read(&text);
+        assert_eq!(model(&loaded).globals.reply_path, expected, "{text}");
+        assert_eq!(codes(&loaded), more, "{text}");
+    }
+    let shown = render::diagnostics(&read(&globals("anny")), Format::Full);
+    assert!(shown.contains("expected strict or any"), "{shown}");
+    assert!(shown.contains("did you mean `any`?"), "{shown}");
+    assert_eq!(codes(&read("global_defs {\nxlb_reply_path\n}\n"))[0], ("missing-parameter", 2));
 }
 
 #[test]

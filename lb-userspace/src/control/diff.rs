@@ -90,6 +90,7 @@ fn globals(lines: &mut Vec<PlanLine>, old: &Globals, new: &Globals) {
     changes.text("timeout udp", timeout(old.timeout_udp), timeout(new.timeout_udp));
     let router = |id: &Option<String>| id.clone().unwrap_or_else(|| "the host's name".to_owned());
     changes.text("router_id", router(&old.router_id), router(&new.router_id));
+    changes.text("reply path", old.reply_path.name(), new.reply_path.name());
     lines.push(line(Change::Modify, format!("global_defs: {}", changes.or("other settings"))));
 }
 
@@ -107,6 +108,10 @@ fn virtual_server(old: &VirtualServer, new: &VirtualServer) -> Vec<PlanLine> {
         sorry(old.sorry_server.as_ref()),
         sorry(new.sorry_server.as_ref()),
     );
+    let mss = |server: &VirtualServer| {
+        server.mss.map_or_else(|| "as the ends say".to_owned(), |mss| mss.to_string())
+    };
+    changes.text("mss", mss(old), mss(new));
     changes.named("local addresses", &old.local_addresses, &new.local_addresses);
     changes.named(
         "quorum scripts",
@@ -237,7 +242,7 @@ fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::{Kind, Persistence, Protocol, Scheduler};
+    use crate::config::model::{Kind, Persistence, Protocol, ReplyPath, Scheduler};
 
     fn real(last: u8, weight: u32) -> RealServer {
         RealServer {
@@ -275,6 +280,7 @@ mod tests {
             sorry_server: None,
             real_servers: reals,
             local_addresses: None,
+            mss: None,
         }
     }
 
@@ -325,8 +331,10 @@ mod tests {
             server(10_003, vec![real(101, 1), real(100, 1)]),
         ]);
         wanted.globals.timeout_udp = Some(Duration::from_secs(30));
+        wanted.globals.reply_path = ReplyPath::Any;
         let changed = &mut wanted.virtual_servers[1];
         changed.scheduler = Scheduler::Wlc;
+        changed.mss = Some(1_400);
         changed.persistence = Some(Persistence {
             timeout: Duration::from_secs(10),
             granularity: Granularity::Mask4([255; 4].into()),
@@ -336,7 +344,7 @@ mod tests {
         assert_eq!(
             shown(&running, &wanted),
             [
-                "~ global_defs: timeout udp default -> 30 s",
+                "~ global_defs: timeout udp default -> 30 s, reply path strict -> any",
                 "- virtual_server 10.64.1.2:10001 tcp",
                 "-   real_server 192.168.1.100:8089",
                 "  virtual_server 10.64.1.2:10000 tcp",
@@ -344,7 +352,7 @@ mod tests {
                 "~   real_server 192.168.1.100:8089: weight 1 -> 5",
                 "+   real_server 192.168.1.102:8089 weight 1",
                 "~ virtual_server 10.64.1.2:10002 tcp: scheduler rr -> wlc, \
-                 persistence none -> 10 s per 255.255.255.255",
+                 persistence none -> 10 s per 255.255.255.255, mss as the ends say -> 1400",
                 "~   real_server 192.168.1.100:8089: inhibit_on_failure false -> true",
                 "~ virtual_server 10.64.1.2:10003 tcp: order of real servers",
             ]

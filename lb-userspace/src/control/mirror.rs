@@ -41,7 +41,8 @@ impl Mirror {
             }
         }
         for real in mirror.reals.values() {
-            let (from, to) = (real.locals_at as usize, (real.locals_at + real.locals_len) as usize);
+            let (from, to) =
+                (real.locals_at as usize, real.locals_at as usize + real.locals_len as usize);
             if let Some(list) = snapshot.locals.get(from..to).filter(|list| !list.is_empty()) {
                 mirror.locals.insert(real.locals_at, list.to_vec());
             }

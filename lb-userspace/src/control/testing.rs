@@ -86,6 +86,7 @@ pub(super) fn service(port: u16, scheduler: Scheduler, reals: Vec<RealServer>) -
         sorry_server: None,
         real_servers: reals,
         local_addresses: None,
+        mss: None,
     }
 }
 

@@ -103,7 +103,8 @@ impl Dataplane for Fake {
             let table = self.slots.get(from..from + service.slots_len as usize)?;
             Some((service.slots_at, table.to_vec())).filter(|(_, table)| !table.is_empty())
         };
-        let locals = reals.iter().map(|(_, real)| (real.locals_at + real.locals_len) as usize);
+        let locals =
+            reals.iter().map(|(_, real)| real.locals_at as usize + real.locals_len as usize);
         let locals = locals.max().unwrap_or(0).min(self.locals.len());
         Ok(Snapshot {
             config: self.config,

@@ -187,6 +187,7 @@ pub(super) mod tests {
             sorry_server: None,
             real_servers,
             local_addresses: None,
+            mss: None,
         }
     }
 

@@ -92,8 +92,9 @@ fn packet(
     carried: Carried,
 ) -> fmt::Result {
     let ports = match frame.at::<[u8; 4]>(carried.l4) {
-        Some(&[a, b, c, d]) if carried.l4 != 0 => {
-            Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+        Some(ports) if carried.l4 != 0 => {
+            let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
+            Some((port(0), port(2)))
         }
         _ => None,
     };

@@ -84,6 +84,7 @@ fn what_was_applied_is_read_back() {
             flags: RealFlags::USED | RealFlags::UP,
             locals_at: 2,
             locals_len: 1,
+            mss: 0,
             ..Real::default()
         };
         let hop = NextHop {

@@ -81,6 +81,13 @@ impl Talk {
         Ok(String::from_utf8_lossy(&line).into_owned())
     }
 
+    /// How many bytes of data each end puts into a segment: the client, the server.
+    pub fn segments(&mut self) -> io::Result<(u32, u32)> {
+        self.stream.write_all(b"segment\n")?;
+        let server = self.line()?.parse().map_err(|_| io::ErrorKind::InvalidData)?;
+        Ok((socket2::SockRef::from(&self.stream).tcp_mss()?, server))
+    }
+
     /// Has the server close first and closes then, so that the server is left in `TIME_WAIT`.
     pub fn server_closes(mut self) -> io::Result<()> {
         self.stream.write_all(b"bye\n")?;

@@ -63,11 +63,16 @@ impl Both {
 
     /// The virtual server of IPv6, and beside it that of the sample.
     fn start(&self, kind: &'static str, protocol: &'static str) -> anyhow::Result<Daemon> {
+        self.serve(Service { protocol, ..Service::new(kind) })
+    }
+
+    /// The same with what `like` says beside addresses.
+    fn serve(&self, like: Service) -> anyhow::Result<Daemon> {
         let real =
             |n| (format!("{} {}", real_address(n).ip(), real_address(n).port()), 1, String::new());
         let vip = format!("{} {}", VIP.ip(), VIP.port());
         let reals = vec![real(1), real(2)];
-        let service = Service { vip, protocol, reals, ..Service::new(kind) };
+        let service = Service { vip, reals, ..like };
         self.bed.start(&format!("{}{SAMPLE}", service.text()))
     }
 }
@@ -166,6 +171,20 @@ pub fn a_narrow_link_is_told() -> anyhow::Result<()> {
         ensure!(start.elapsed() < Duration::from_secs(5), "after {:?}", start.elapsed());
         let told = number(&daemon.stats()?["drops"]["mtu_exceeded"])?;
         ensure!((1..100).contains(&told), "{told} packets were too big");
+    }
+    Ok(())
+}
+
+/// Both ends put as many bytes into a segment as the virtual server is set to. // P-54
+pub fn segments_are_lowered() -> anyhow::Result<()> {
+    for kind in ["NAT", "FNAT"] {
+        let both = Both::new()?;
+        let _daemon = both.serve(Service::new(kind).more("xlb_mss 1220"))?;
+        let client = both.bed.client()?;
+        let sizes = Talk::open(&client, client_address(0), VIP)?.segments()?;
+        // Less the time stamps in each segment.
+        ensure!(sizes == (1_208, 1_208), "{kind}: {sizes:?}");
+        streams(&both)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! - `who`: answers `<name> <address:port it sees>` and reads the next line;
 //! - `stream`: sends [`pattern`] for as long as the client reads;
+//! - `segment`: answers with how many bytes of data it puts into a segment;
 //! - `bye`: closes the connection, as the first of the two;
 //! - `take`: expects [`pattern`] until the client ends its direction, then answers how many bytes were right.
 //!
@@ -119,6 +120,10 @@ fn serve(mut stream: &TcpStream, name: &str, peer: SocketAddr) -> io::Result<()>
     while reader.read_line(&mut line)? > 0 {
         match line.trim_end() {
             "who" => stream.write_all(format!("{name} {peer}\n").as_bytes())?,
+            "segment" => {
+                let bytes = socket2::SockRef::from(stream).tcp_mss()?;
+                stream.write_all(format!("{bytes}\n").as_bytes())?;
+            }
             "bye" => return stream.shutdown(Shutdown::Both),
             "stream" => loop {
                 stream.write_all(pattern())?;

@@ -93,7 +93,7 @@ fn stale(world: &mut World) {
             8 => real.method = 77,
             10 => real.flags = RealFlags::USED | RealFlags::REMOVED,
             12 => real.locals_at = 100_000,
-            13 => real.locals_len = 100_000,
+            13 => real.locals_len = u32::MAX,
             _ => {}
         }
     }

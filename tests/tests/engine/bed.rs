@@ -133,7 +133,12 @@ impl Bed {
 
     /// One packet through the engine.
     pub(crate) fn send(&self, frame: &[u8]) -> Sent {
-        let mut packet = Frame { ifindex: IFINDEX, ..Frame::new(frame.to_vec()) };
+        self.send_by(frame, IFINDEX)
+    }
+
+    /// One that comes in by another interface.
+    pub(crate) fn send_by(&self, frame: &[u8], ifindex: u32) -> Sent {
+        let mut packet = Frame { ifindex, ..Frame::new(frame.to_vec()) };
         let verdict = self.walk(&mut packet);
         if verdict.leaves() && verdict.slot() == 0 && packet.bytes.len() == frame.len() {
             only_headers_are_written(frame, &packet);

@@ -137,6 +137,11 @@ fn cases() -> Vec<Case> {
             frame[packets6::IP + 4..packets6::IP + 6].fill(0);
             frame
         }),
+        drop(DropReason::SpoofedReply, |bed| {
+            bed.change_hop(bed.world.real(world::NAT, 0).hop(), |hop| hop.ifindex = 7);
+            let conn = bed.open((CLIENT, 40_000), world::NAT);
+            conn.down(Flags::SYN_ACK, b"")
+        }),
         drop(DropReason::NoUdpChecksum, |_| {
             let mut frame = packets6::udp((CLIENT6, 40_000), (VIP6, world::DNS), b"x");
             frame[packets6::PAYLOAD + 6..packets6::PAYLOAD + 8].fill(0);

@@ -142,6 +142,7 @@ fn compose(facts: &Facts<'_>, around: &Around) -> Answer {
     flow_step(facts, around, &mut steps);
     service_steps(facts, around, &mut steps);
     hop_steps(facts, around, &mut steps);
+    reply_path_step(facts, around, &mut steps);
     if let Some(rewrite) = &rewrite {
         steps.push(format!(
             "rewritten: {} > {} becomes {} > {}, TTL one less, checksums by the difference",
@@ -460,6 +461,29 @@ fn hop_steps(facts: &Facts<'_>, around: &Around, steps: &mut Vec<String>) {
             name(facts, facts.ifindex)
         ));
     }
+}
+
+/// Why an answer was not believed.
+fn reply_path_step(facts: &Facts<'_>, around: &Around, steps: &mut Vec<String>) {
+    let run = facts.rehearsed;
+    let Some((_, flow, _)) = &around.known else { return };
+    if run.slot != DropReason::SpoofedReply.slot() {
+        return;
+    }
+    let way_there = flow.rewrite.real.hop();
+    let hop = run.looks.iter().find_map(|look| match look {
+        Look::Hop { id, hop } if *id == way_there && hop.ifindex != 0 => Some(*hop),
+        _ => None,
+    });
+    let there = hop.map_or_else(
+        || "no interface leads to that real server now".to_owned(),
+        |hop| format!("{} leads to that real server", name(facts, hop.ifindex)),
+    );
+    steps.push(format!(
+        "{there}, and this came in by {}: its answers are believed by the way there alone, unless `global_defs` says \
+         `xlb_reply_path any`",
+        name(facts, facts.ifindex)
+    ));
 }
 
 fn hop_words(facts: &Facts<'_>, hop: &NextHop) -> String {

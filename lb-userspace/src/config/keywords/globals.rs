@@ -172,6 +172,11 @@ pub(super) const ROWS: &[Keyword] = &[
     global("enable_snmp_checker", 0).doc("KEEPALIVED-MIB of virtual servers"),
     global("enable_traps", 0).doc("SNMP traps"),
     global("snmp_socket", 0).takes("SOCKET").doc("AgentX socket"),
+    global("xlb_reply_path", 1)
+        .own()
+        .takes("strict | any")
+        .else_("strict")
+        .doc("whether real servers' answers are believed only by the interface that leads to them, or by any"),
     global("include_check", 0).takes("[[+|-]WORD ...]").doc("how much care plain includes take"),
     passed("checker_priority"),
     passed("checker_rt_priority"),

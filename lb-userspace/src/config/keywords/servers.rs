@@ -102,6 +102,11 @@ pub(super) const ROWS: &[Keyword] = &[
         .takes("NAME")
         .else_("address towards the server")
         .doc("source addresses of full-NAT"),
+    row(VS, "xlb_mss", 1)
+        .own()
+        .takes("UINT 88..65495")
+        .else_("as the ends say")
+        .doc("TCP: the MSS that client and server tell each other is lowered to this"),
     row(VS, "real_server", 1)
         .opens(RealServer)
         .takes("IP [PORT] { ... }")

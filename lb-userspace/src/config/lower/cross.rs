@@ -95,6 +95,7 @@ fn virtual_server(
     drop_merged(out, &mut reals, &mut places);
     let place = ServerPlace { span: draft.span, uses: draft.uses.clone(), real_servers: places };
     let local_addresses = local_addresses(out, &draft, groups);
+    let mss = mss(out, &draft, protocol);
     let persistence = draft.persistence_timeout.map(|timeout| Persistence {
         timeout,
         granularity: granularity(draft.granularity, family),
@@ -123,6 +124,7 @@ fn virtual_server(
         sorry_server: sorry,
         real_servers: reals,
         local_addresses,
+        mss,
     };
     Some((server, place))
 }
@@ -482,5 +484,19 @@ fn local_addresses(
     );
     let known = groups.locals.iter().map(|group| group.name.as_str());
     out.push(Diag::new(Code::UnknownGroup, name.span, message).suggest(&name.text, known));
+    None
+}
+
+/// `xlb_mss`, of which only TCP knows; virtual servers by mark serve any protocol.
+fn mss(out: &mut Out, draft: &draft::VirtualServer, protocol: Option<Protocol>) -> Option<u16> {
+    let (mss, span) = draft.mss?;
+    let Some(other) = protocol.filter(|protocol| *protocol != Protocol::Tcp) else {
+        return Some(mss);
+    };
+    let message =
+        format!("`xlb_mss` has no effect: {} has no MSS", other.name().to_ascii_uppercase());
+    out.push(
+        Diag::new(Code::FlagIgnored, span, message).help("take it out, or write `protocol TCP`"),
+    );
     None
 }

@@ -70,6 +70,7 @@ pub(super) struct VirtualServer {
     pub virtualhost: Option<String>,
     pub family: Option<super::super::model::Family>,
     pub local_group: Option<Word>,
+    pub mss: Option<(u16, Span)>,
     pub reals: Vec<RealServer>,
     pub uses: Uses,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::ast::Statement;
 use super::super::diag::{Code, Diag};
 use super::super::keywords::{Block, Class};
-use super::super::model::Globals;
+use super::super::model::{Globals, ReplyPath};
 use super::super::source::Span;
 use super::known;
 use super::values::{Out, bad, bad_value, boolean, number, uint};
@@ -23,7 +23,7 @@ pub(super) fn read(
         if !known(out, statement, Block::GlobalDefs) {
             continue;
         }
-        let Some(keyword) = statement.known.filter(|keyword| keyword.class == Class::Supported)
+        let Some(keyword) = statement.known.filter(|keyword| keyword.class != Class::WithoutEffect)
         else {
             continue;
         };
@@ -88,6 +88,10 @@ pub(super) fn read(
                 }
                 true
             }
+            "xlb_reply_path" => {
+                reply_path(out, statement, globals);
+                true
+            }
             "include_check" => {
                 include_check(out, statement);
                 true
@@ -116,6 +120,15 @@ pub(super) fn read(
         if counts {
             words.push((Block::GlobalDefs, keyword.name, statement.keyword.span));
         }
+    }
+}
+
+fn reply_path(out: &mut Out, statement: &Statement, globals: &mut Globals) {
+    let word = statement.argument(0).unwrap_or("");
+    let names = ReplyPath::ALL.map(ReplyPath::name);
+    match ReplyPath::ALL.into_iter().find(|path| path.name() == word) {
+        Some(path) => globals.reply_path = path,
+        None => out.push(bad_value(statement, 0, "strict or any").suggest(word, names)),
     }
 }
 

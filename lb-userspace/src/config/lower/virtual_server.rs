@@ -49,6 +49,7 @@ pub(super) fn read(out: &mut Out, block: &Statement) -> Option<VirtualServer> {
         sorry: None,
         virtualhost: None,
         local_group: None,
+        mss: None,
         reals: Vec::new(),
         uses: Uses::new(),
     };
@@ -168,6 +169,7 @@ fn statement_in(out: &mut Out, statement: &Statement, server: &mut VirtualServer
         }
         "ip_family" => ip_family(out, statement, server),
         "laddr_group_name" => server.local_group = statement.arguments.first().cloned(),
+        "xlb_mss" => mss(out, statement, server),
         "real_server" => server.reals.extend(real_server::read(out, statement)),
         _ => {}
     }
@@ -273,6 +275,21 @@ fn sorry(out: &mut Out, statement: &Statement, server: &mut VirtualServer) {
         out.push(Diag::new(Code::MissingParameter, statement.keyword.span, message));
     } else if let Some(forwarding) = forwarding::read(out, statement) {
         sorry.forwarding = Some(forwarding);
+    }
+}
+
+/// `xlb_mss`; at least what Linux takes for an MSS (`TCP_MIN_MSS` in include/net/tcp.h), at most what an IPv4 packet carries.
+fn mss(out: &mut Out, statement: &Statement, server: &mut VirtualServer) {
+    const LEAST: u16 = 88;
+    const MOST: u16 = u16::MAX - 20 - 20;
+    let word = statement.argument(0).and_then(uint).and_then(|bytes| u16::try_from(bytes).ok());
+    match word.filter(|bytes| (LEAST..=MOST).contains(bytes)) {
+        Some(bytes) => server.mss = Some((bytes, statement.keyword.span)),
+        None => out.push(
+            bad_value(statement, 0, &format!("a whole number from {LEAST} to {MOST}")).help(
+                "write the smallest MTU on the way less the headers: 40 bytes with IPv4, 60 with IPv6",
+            ),
+        ),
     }
 }
 

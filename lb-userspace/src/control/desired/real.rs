@@ -8,7 +8,7 @@ use lb_common::wire::{Addr6, Port};
 
 use super::accepted::{Accepted, AcceptedReal};
 use super::{DesiredReal, Inputs};
-use crate::config::model::{AddressRange, Kind, Tunnel, TunnelChecksum};
+use crate::config::model::{AddressRange, Kind, ReplyPath, Tunnel, TunnelChecksum};
 use crate::control::error::ControlError;
 use crate::control::ids::Ids;
 use crate::control::state::Hop;
@@ -52,18 +52,22 @@ pub(super) fn build(
     };
     let sourced = matches!(method, Method::Nat | Method::Dr) || !locals.is_empty();
     let reachable = hop.is_some() && sourced && obstacle(inputs, accepted).is_none();
+    let path = match inputs.model.globals.reply_path {
+        ReplyPath::Strict => 0,
+        ReplyPath::Any => RealFlags::ANY_PATH,
+    };
     let real = Real {
         addr: accepted.key.addr,
         port: accepted.key.port,
         method: method as u8,
-        flags: RealFlags::USED | if listed { RealFlags::UP } else { 0 } | tunnel.flags,
+        flags: RealFlags::USED | path | tunnel.flags | if listed { RealFlags::UP } else { 0 },
         weight: if up { effective_weight(accepted.weight, delta) } else { 0 },
         locals_at: 0,
         locals_len: 0,
+        mss: service.server.mss.unwrap_or(0),
         service: accepted.key.service,
         service_id,
         tunnel_port: tunnel.port,
-        pad: [0; 2],
     };
     let real = DesiredReal { id, real, locals, hop: hop.unwrap_or_default() };
     Ok(Built { real, listed, reachable })
@@ -89,11 +93,11 @@ fn method(
             Tunnel::Gue { .. } => Method::Gue,
         }),
         // A server on the clients' side answers them directly, past the translation.
-        _ if inputs.host.interfaces == 1 => Err(ControlError::NatOnOneArm {
+        Kind::Nat if inputs.host.interfaces == 1 => Err(ControlError::NatOnOneArm {
             service: service.ident.to_string(),
             real: accepted.ident.to_string(),
         }),
-        _ => Ok(Method::Nat),
+        Kind::Nat => Ok(Method::Nat),
     }
 }
 

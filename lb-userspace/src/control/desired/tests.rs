@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use crate::config::model::{
-    AddressRange, Granularity, Kind, Persistence, Protocol, RealServer, Scheduler, ServiceMatch,
+    AddressRange, Granularity, Kind, Persistence, Protocol, RealServer, ReplyPath, Scheduler,
+    ServiceMatch, SorryServer,
 };
 use crate::control::ControlError;
-use crate::control::testing::{World, key, model, real, service};
-use lb_common::abi::{Scheduler as Raw, ServiceFlags};
+use crate::control::testing::{World, key, model, real, real_ip, service};
+use lb_common::abi::{RealFlags, Scheduler as Raw, ServiceFlags};
 
 #[test]
 fn what_this_version_cannot_do_is_left_out_and_told() {
@@ -86,4 +87,45 @@ fn full_nat_takes_its_source_from_the_group_or_from_the_way_there() {
     config.local_addresses = Some(vec![]);
     let error = world.configure(model(vec![config])).unwrap_err();
     assert!(matches!(error, ControlError::NoLocalAddress { .. }));
+}
+
+// P-54
+#[test]
+fn every_server_of_a_pool_has_its_mss_and_a_reload_changes_it() {
+    let sorry = SorryServer {
+        ip: IpAddr::V4(real_ip(3)),
+        port: 80,
+        kind: Kind::Nat,
+        tunnel: None,
+        inhibit: false,
+    };
+    let mut config = service(80, Scheduler::Rr, vec![real(1, 1), real(2, 1)]);
+    config.sorry_server = Some(sorry);
+    config.mss = Some(1_400);
+    let other = service(81, Scheduler::Rr, vec![real(1, 1)]);
+    let mut world = World::serving(model(vec![config.clone(), other.clone()]));
+    let of = |world: &World, port, n| world.fake.reals[world.id(port, n).0 as usize].mss;
+    for n in 1..=3 {
+        assert_eq!(of(&world, 80, n), 1_400);
+    }
+    assert_eq!(of(&world, 81, 1), 0, "the same server of another service");
+    config.mss = None;
+    world.configure(model(vec![config, other])).unwrap();
+    assert_eq!(of(&world, 80, 1), 0);
+}
+
+// S-37
+#[test]
+fn the_reply_path_is_every_real_servers_and_a_reload_changes_it() {
+    let mut config = model(vec![service(80, Scheduler::Rr, vec![real(1, 1), real(2, 1)])]);
+    let mut world = World::serving(config.clone());
+    let flags = |world: &World, n| world.fake.reals[world.id(80, n).0 as usize].flags;
+    let strict = [flags(&world, 1), flags(&world, 2)];
+    assert_eq!(strict.map(|flags| flags & RealFlags::ANY_PATH), [0, 0]);
+    config.globals.reply_path = ReplyPath::Any;
+    world.configure(config.clone()).unwrap();
+    assert_eq!([flags(&world, 1), flags(&world, 2)], strict.map(|f| f | RealFlags::ANY_PATH));
+    config.globals.reply_path = ReplyPath::Strict;
+    world.configure(config).unwrap();
+    assert_eq!([flags(&world, 1), flags(&world, 2)], strict);
 }

@@ -183,3 +183,25 @@ fn json_has_the_promised_names() {
         "{text}"
     );
 }
+
+// S-37
+#[test]
+fn an_answer_that_is_not_believed_is_told_where_it_should_come_from() {
+    let flow = Flow::<Addr6> {
+        rewrite: lb_common::abi::FlowRewrite { flags: FlowFlags::REPLY, ..Default::default() },
+        ..Default::default()
+    };
+    let slot = DropReason::SpoofedReply.slot();
+    for (ifindex, words) in [
+        (2, "eth0 leads to that real server, and this came in by eth0"),
+        (0, "no interface leads to that real server now"),
+    ] {
+        let hop = NextHop { ifindex, ..NextHop::default() };
+        let known = Some((Table::Flows, flow, Duration::from_secs(9)));
+        let around = Around { known, ..around(Some(0), vec![real(0, UP, 1)]) };
+        let answer = tell(slot, Action::Drop, vec![Look::Hop { id: HopId(0), hop }], &around);
+        assert_eq!((answer.verdict, answer.reason), ("drop", "spoofed_reply"));
+        has(&answer, words);
+        has(&answer, "`xlb_reply_path any`");
+    }
+}
