@@ -48,6 +48,16 @@ pub enum LoadError {
     )]
     NoNativeXdp { name: String, driver: String },
 
+    #[error(
+        "interface `{name}` is a member of `{master}`, whose frames and addresses its own are; hint: `--iface {master}`"
+    )]
+    Member { name: String, master: String },
+
+    #[error(
+        "interface `{name}` is a bond, whose members XDP in their drivers would name instead of it; hint: `--mode tc`"
+    )]
+    Bond { name: String },
+
     #[error("cannot attach to `{name}` in mode {mode}: {cause}{hint}")]
     Attach { name: String, mode: &'static str, cause: io::Error, hint: &'static str },
 

@@ -38,6 +38,8 @@ pub struct InterfaceFacts {
     pub xdp_generic: bool,
     /// What it is a VLAN of, if it is one.
     pub vlan: Option<VlanOf>,
+    /// Ifindex of the bond, bridge or other interface that it is a member of.
+    pub master: Option<u32>,
 }
 
 /// A VLAN's interface lies on another.
@@ -70,6 +72,8 @@ pub enum Obstacle {
     Mtu { mtu: u32, limit: u32 },
     /// Its frames carry checksums that XDP would lose the mark of.
     HalfMadeChecksums,
+    /// A bond hands frames to the program in its members' names.
+    Bond,
     /// The driver does not take the program.
     Driver { why: String },
 }
@@ -83,6 +87,7 @@ impl std::fmt::Display for Obstacle {
             Self::HalfMadeChecksums => f.write_str(
                 "it is a veth with offloads on, whose frames have half-made checksums that XDP would send on as they are",
             ),
+            Self::Bond => f.write_str("it is a bond, whose members XDP in their drivers would name instead of it"),
             Self::Driver { why } => f.write_str(why),
         }
     }
@@ -90,6 +95,9 @@ impl std::fmt::Display for Obstacle {
 
 /// What is known before trying to stand in the way of XDP in the driver. // P-04
 pub fn obstacle(facts: &InterfaceFacts) -> Option<Obstacle> {
+    if facts.driver == "bonding" {
+        return Some(Obstacle::Bond);
+    }
     if facts.driver != "veth" {
         return None;
     }
@@ -131,9 +139,20 @@ pub fn interfaces(
         })
         .collect::<Result<Vec<_>, _>>()?;
     for facts in &wanted {
+        if let Some(master) = joined(facts, there) {
+            let (name, master) = (facts.name.clone(), master.name.clone());
+            return Err(LoadError::Member { name, master });
+        }
         interface(facts, mode, &ours)?;
     }
     Ok(wanted.into_iter().cloned().collect())
+}
+
+/// The bond, team or bridge that an interface is a member of: frames that it takes in are that one's, and so are addresses
+/// and routes. A VRF leaves its members what they are. P-75
+fn joined<'f>(facts: &InterfaceFacts, there: &'f [InterfaceFacts]) -> Option<&'f InterfaceFacts> {
+    let master = there.iter().find(|other| Some(other.ifindex) == facts.master)?;
+    matches!(master.driver.as_str(), "bonding" | "team" | "bridge").then_some(master)
 }
 
 /// Whether one interface is fit.
@@ -157,6 +176,7 @@ fn interface(
         Some(Obstacle::Mtu { mtu, limit }) if mode == Mode::Xdp => {
             Err(LoadError::Mtu { name: name(), mtu, driver: facts.driver.clone(), limit })
         }
+        Some(Obstacle::Bond) if mode == Mode::Xdp => Err(LoadError::Bond { name: name() }),
         _ => Ok(()),
     }
 }
@@ -257,7 +277,7 @@ mod tests {
 
     #[test]
     fn each_unfit_interface_is_refused_with_the_command_that_mends_it() {
-        // K-24, K-28
+        // K-24, K-28, P-71
         let cases = [
             (InterfaceFacts { up: false, ..facts("a") }, "ip link set dev a up"),
             (InterfaceFacts { xdp_prog_id: Some(9), ..facts("a") }, "ip link set dev a xdp off"),
@@ -286,6 +306,25 @@ mod tests {
         assert_eq!(obstacle(&facts("a")), None);
         // A card finishes its checksums before the wire, in both directions.
         assert_eq!(obstacle(&InterfaceFacts { driver: "ixgbe".into(), ..large }), None);
+    }
+
+    // P-75
+    #[test]
+    fn a_bond_runs_at_tc_and_its_members_are_refused() {
+        let bond = InterfaceFacts { driver: "bonding".into(), ifindex: 9, ..facts("bond0") };
+        assert_eq!(obstacle(&bond), Some(Obstacle::Bond));
+        assert_eq!(refusal(bond.clone(), Mode::Auto), "");
+        let refused = refusal(bond.clone(), Mode::Xdp);
+        assert!(refused.contains("`bond0`") && refused.contains("--mode tc"), "{refused}");
+        for (driver, member) in
+            [("bonding", true), ("bridge", true), ("team", true), ("vrf", false)]
+        {
+            let master = InterfaceFacts { driver: driver.into(), ..bond.clone() };
+            let eth0 = InterfaceFacts { master: Some(9), ..facts("eth0") };
+            let found = interfaces(&["eth0".into()], &[eth0, master], Mode::Auto, |_| false);
+            let refused = found.map_or_else(|error| error.to_string(), |_| String::new());
+            assert_eq!(refused.contains("`--iface bond0`"), member, "{driver}: {refused}");
+        }
     }
 
     #[test]

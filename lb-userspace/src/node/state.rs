@@ -34,6 +34,8 @@ pub struct Link {
     pub xdp: Option<XdpProgram>,
     /// What it is a VLAN of, if it is one.
     pub vlan: Option<Vlan>,
+    /// The bond, bridge or other interface that its frames are, if it is a member of one.
+    pub master: Option<u32>,
 }
 
 /// A VLAN's interface.
@@ -258,10 +260,14 @@ impl State {
             enabled: message.header.flags.contains(LinkFlags::Up),
             xdp: None,
             vlan: None,
+            master: None,
         };
         let (mut below, mut info) = (0, None);
         for attribute in &message.attributes {
             match attribute {
+                LinkAttribute::Controller(ifindex) => {
+                    link.master = Some(*ifindex).filter(|ifindex| *ifindex != 0);
+                }
                 LinkAttribute::Link(ifindex) => below = *ifindex,
                 LinkAttribute::LinkInfo(found) => info = vlan(found),
                 LinkAttribute::IfName(name) => link.name.clone_from(name),

@@ -100,6 +100,13 @@ impl Host {
                 // XDP_ATTACHED_SKB
                 xdp_generic: number(&link["xdp"]["mode"]) == Some(2),
                 vlan: None,
+                master: link["master"].as_str().and_then(|master| {
+                    links
+                        .as_array()?
+                        .iter()
+                        .find(|other| other["ifname"] == master)
+                        .and_then(|other| number(&other["ifindex"]))
+                }),
             })
             .collect()
     }

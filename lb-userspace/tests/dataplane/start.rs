@@ -227,6 +227,19 @@ fn failed_take_over_leaves_what_was_there() {
     });
 }
 
+// P-75
+#[test]
+fn port_of_a_bridge_is_refused_by_name_of_the_bridge() {
+    on_host(|host| {
+        host.ip("link add br0 type bridge");
+        host.ip("link set br0 up");
+        host.ip("link set a0 master br0");
+        let refused = host.try_open(&host.options(&["a0"])).map(drop).unwrap_err().to_string();
+        assert!(refused.contains("`--iface br0`"), "{refused}");
+        assert!(!host.pin_dir.exists(), "{:?}", host.pins());
+    });
+}
+
 #[test]
 fn driver_without_xdp_takes_all_interfaces_to_tc_and_is_told() {
     on_host(|host| {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{IpHeaders, Ipv4Header, Ipv6Header, NetSlice, SlicedPacket};
 use lb_common::abi::{ConnState, DropReason};
-use lb_common::engine::Action;
+use lb_common::engine::{Action, Flows};
 use lb_tests::packets::{self, Flags, icmp};
 use lb_tests::packets6;
 use lb_tests::world::{self, GUE_PORT, LOCAL, LOCAL6, REALS, REALS6, VIP, VIP6, World, real_mac};
@@ -55,7 +55,7 @@ fn unwrap(frame: &[u8]) -> Unwrapped {
             let (class, limit) = (header.traffic_class, header.hop_limit);
             (from, to, class, limit, true, header.next_header.0, slice.payload().payload)
         }
-        other => panic!("{other:?}"),
+        NetSlice::Arp(arp) => panic!("{arp:?}"),
     };
     let (mut ports, mut has_sum) = (None, false);
     let (number, inside) = match protocol {
@@ -270,7 +270,6 @@ fn the_states_are_those_of_the_clients_side() {
         bed.send(&segment(40_000, world::GRE, flags, b""));
     }
     let key = crate::bed::tuple((CLIENT, 40_000), (VIP, world::GRE), 6);
-    use lb_common::engine::Flows as _;
     let state = bed.host.flow(&key).expect("a flow").state();
     assert_eq!(ConnState::from_raw(state), Some(ConnState::FinWait));
 }

@@ -31,6 +31,7 @@ pub(super) fn interface(node: &Node, link: &Link) -> InterfaceFacts {
         tx_checksum: host::tx_checksum_enabled(&link.name).unwrap_or(false),
         xdp_prog_id: link.xdp.map(|program| program.id),
         xdp_generic: link.xdp.is_some_and(|program| program.generic),
+        master: link.master,
         vlan: link
             .vlan
             .map(|Vlan { on, number, provider }| VlanOf { on, tag: vlans::tag(number, provider) }),

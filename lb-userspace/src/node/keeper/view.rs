@@ -123,6 +123,7 @@ mod tests {
             enabled: true,
             xdp: None,
             vlan: None,
+            master: None,
         };
         Facts {
             ifindex: 7,
