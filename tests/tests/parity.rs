@@ -1,6 +1,8 @@
 //! The same packets through the engine on the host and the programs in the kernel, at XDP and at tc: same bytes,
 //! verdict, tables and counters. Whatever the host tests prove of the engine then holds for the kernel.
 
+#[path = "parity/flood.rs"]
+mod flood;
 #[path = "parity/ipv6.rs"]
 mod ipv6;
 #[path = "parity/mss.rs"]

@@ -108,6 +108,11 @@ enum WhyError {
         "the route to {from} leads by `{iface}`, which this instance does not serve; hint: `--iface`, one of {there}"
     )]
     RoutedElsewhere { from: IpAddr, iface: String, there: String },
+    #[error(
+        "{from} is an address of this host, and clients on the director itself are not served: their packets come in by \
+         no interface, and a virtual address that this host has is answered here; hint: let them use a real server's address"
+    )]
+    Here { from: IpAddr },
     #[error("this instance does not serve `{iface}`; hint: it serves {there}")]
     NotServed { iface: String, there: String },
     #[error("every port from {FIRST_PORT} on has a flow; hint: give FROM a port")]
@@ -211,6 +216,9 @@ async fn find_way_in(args: &WhyArgs, reader: &Reader, node: &Node) -> Result<Way
         names.sort();
         names.join(", ")
     };
+    if node.addresses().iter().any(|own| own.address == args.from.ip) {
+        return Err(WhyError::Here { from: args.from.ip });
+    }
     let route = node.route_to(args.from.ip).await;
     let (ifindex, gateway) = match (&args.iface, route) {
         (Some(iface), route) => {

@@ -92,7 +92,8 @@ impl Captured {
         let packet = Frame::new(self.bytes.clone());
         let carried =
             if is_ipv6(&packet) { Carried::by_ipv6(&packet) } else { Carried::by_ipv4(&packet) };
-        let written = carried.map_or(0, Carried::written).min(packet.len());
+        // Headers end at even offsets: an odd last byte is data, and is not among those that were kept.
+        let written = carried.map_or(0, Carried::written).min(packet.len() & !1);
         if self.verdict().leaves() { written } else { 0 }
     }
 }

@@ -178,7 +178,7 @@ pub fn questions_that_make_no_sense_are_refused() -> anyhow::Result<()> {
             ["why", "10.64.1.10", &vip, "--iface=lo"],
             "does not serve `lo`; hint: it serves eth0, eth1",
         ),
-        (["why", "10.64.1.1", &vip, "--json"], "hint: `--iface`, one of eth0, eth1"),
+        (["why", "10.64.1.1", &vip, "--json"], "clients on the director itself are not served"),
         (
             ["why", "2001:db8::7", "[2001:db8::2]:80", "--json"],
             "hint: `--iface`, one of eth0, eth1",
