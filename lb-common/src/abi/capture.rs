@@ -88,7 +88,7 @@ pub struct CapturedHead {
     pub head: [u8; CAPTURE_HEAD],
 }
 
-/// The one element of CAPTURE_ROOM, on each CPU: the packet under way, and what was captured.
+/// The one element of `CAPTURE_ROOM`, on each CPU: the packet under way, and what was captured.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 pub struct CaptureRoom {
