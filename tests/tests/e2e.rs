@@ -20,7 +20,7 @@ macro_rules! scenarios {
 
 scenarios! {
     bare_host: fullnat_changes_no_setting, nat_changes_no_setting, other_ports_are_the_hosts;
-    capture: a_connection_is_seen_before_and_after, fullnat_is_seen_both_ways, a_refused_packet_is_seen_with_its_reason,
+    capture: a_connection_is_seen_before_and_after, fullnat_is_seen_both_ways, ipv6_is_seen_before_and_after, a_refused_packet_is_seen_with_its_reason,
         bounds_and_samples_hold, one_at_a_time_and_no_trace, a_transfer_does_not_notice, new_connections_do_not_notice,
         a_killed_client_ends_it, a_killed_daemon_leaves_forwarding, a_stop_with_keep_ends_it;
     churn: nat_two_arm, fullnat_two_arm, fullnat_one_arm;

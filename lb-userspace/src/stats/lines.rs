@@ -91,13 +91,8 @@ fn packet(
     (src, dst): (IpAddr, IpAddr),
     carried: Carried,
 ) -> fmt::Result {
-    let ports = match frame.at::<[u8; 4]>(carried.l4) {
-        Some(ports) if carried.l4 != 0 => {
-            let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
-            Some((port(0), port(2)))
-        }
-        _ => None,
-    };
+    let port = |at| frame.at::<[u8; 2]>(at).map(|bytes| u16::from_be_bytes(*bytes));
+    let ports = port(carried.l4).zip(port(carried.l4 + 2)).filter(|_| carried.l4 != 0);
     let flags = frame.at::<[u8; 1]>(carried.l4 + 13).map_or(0, |flags| flags[0]);
     match (carried.proto, ports) {
         (Ipv4::TCP, Some((from, to))) => {

@@ -13,12 +13,12 @@ use super::client::{Talk, ask_udp};
 use super::config::{SAMPLE, Service};
 use super::server::{TcpServer, UdpServer};
 
-const VIP: SocketAddrV6 =
+pub(super) const VIP: SocketAddrV6 =
     SocketAddrV6::new(Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 2), 10_000, 0, 0);
 const INSIDE: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 1);
 const STREAM: u64 = 20_000_000;
 
-fn client_address(n: u16) -> Ipv6Addr {
+pub(super) fn client_address(n: u16) -> Ipv6Addr {
     Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0x10 + n)
 }
 
@@ -27,14 +27,14 @@ fn real_address(n: u16) -> SocketAddrV6 {
 }
 
 /// A bed with addresses of both families, and servers on those of IPv6.
-struct Both {
+pub(super) struct Both {
     _tcp: Vec<TcpServer>,
     _udp: Vec<UdpServer>,
-    bed: Bed,
+    pub(super) bed: Bed,
 }
 
 impl Both {
-    fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         let bed = Bed::two_arm()?;
         let lab = &bed.lab;
         let (client, director) = (lab.client()?, lab.director()?);
@@ -62,7 +62,11 @@ impl Both {
     }
 
     /// The virtual server of IPv6, and beside it that of the sample.
-    fn start(&self, kind: &'static str, protocol: &'static str) -> anyhow::Result<Daemon> {
+    pub(super) fn start(
+        &self,
+        kind: &'static str,
+        protocol: &'static str,
+    ) -> anyhow::Result<Daemon> {
         self.serve(Service { protocol, ..Service::new(kind) })
     }
 
