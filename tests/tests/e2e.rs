@@ -40,7 +40,7 @@ scenarios! {
     neighbours: the_first_packet_is_not_lost, the_first_connection_does_not_wait, a_changed_address_is_followed,
         a_changed_client_is_followed, an_emptied_table_loses_nothing, a_packet_waits_for_a_silent_server,
         a_packet_does_not_wait_for_ever;
-    offloads: nat_streams, fullnat_streams, fullnat_on_one_arm_streams, files_by_http, datagrams, refusals_are_told,
+    offloads: jumbo_frames, nat_streams, fullnat_streams, fullnat_on_one_arm_streams, files_by_http, datagrams, refusals_are_told,
         a_narrow_link_is_told, the_first_packet_is_not_lost;
     persistence: a_client_stays, a_client_is_free_after_the_timeout, granularity_binds_a_network, udp_clients_stay_too;
     port_reuse: nat_does_not_stall, fullnat_does_not_stall;

@@ -52,6 +52,25 @@ fn streams(arms: Arms, kind: &'static str, gateway: bool) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Packets of 9,000 bytes, one by one: too large for XDP in the driver, so that mode auto takes tc. // P-72
+pub fn jumbo_frames() -> anyhow::Result<()> {
+    for kind in ["NAT", "FNAT"] {
+        let options = Options { mtu: 9_000, offloads: Offloads::Wire, ..Options::default() };
+        let bed = Bed::new(Arms::Two, &options)?;
+        let mut spec = bed.spec()?;
+        spec.mode = "auto".into();
+        let daemon = Daemon::start(&bed.lab, &spec, &Service::new(kind).text())?;
+        let client = bed.client()?;
+        Talk::open(&client, client_address(0), VIP)?.download(|seen| seen > STREAM)?;
+        let stats = daemon.stats()?;
+        ensure!(stats["mode"]["eth0"] == "tc", "{}", stats["mode"]);
+        let service = &stats["services"][0];
+        let (bytes, packets) = (number(&service["out_bytes"])?, number(&service["out_packets"])?);
+        ensure!(bytes / packets > 7_000, "{kind}: {bytes} bytes in {packets} packets");
+    }
+    Ok(())
+}
+
 /// The real servers see the client's own address. // P-77
 pub fn nat_streams() -> anyhow::Result<()> {
     streams(Arms::Two, "NAT", true)

@@ -190,7 +190,7 @@ fn errors_are_counted_and_change_no_flow() {
     }
 }
 
-// P-47
+// P-47, P-56, S-33: an echo is the host's, whatever serves; xlb sends nothing.
 #[test]
 fn queries_and_errors_about_others_are_the_hosts() {
     let bed = Bed::new(64);

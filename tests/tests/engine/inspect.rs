@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use lb_common::abi::{DropReason, PassReason};
+use lb_common::abi::{Budget, DropReason, PassReason};
+use lb_common::engine::Action;
 use lb_common::engine::tables::Table;
 use lb_tests::packets::{self, Flags};
 use lb_tests::world::{self, VIP};
@@ -101,4 +102,24 @@ fn another_machines_packets_are_not_dropped_however_broken() {
         assert_eq!(sent.verdict.slot(), PassReason::NotOurMac.slot(), "{:?}", sent.verdict);
         assert_eq!(sent.bytes, *frame, "untouched");
     }
+}
+
+// S-31: whoever is named as the source of datagrams gets nothing from here that the real server did not send, and where
+// nobody serves no more errors than there is budget for.
+#[test]
+fn a_spoofed_victim_is_sent_no_more_than_the_budget() {
+    let bed = Bed::new(64);
+    for port in 40_000..40_050 {
+        let frame = packets::udp((CLIENT, port), (VIP, world::DNS), b"question");
+        let sent = bed.send(&frame);
+        assert!(sent.left(), "{:?}", sent.verdict);
+        assert_eq!(sent.bytes.len(), frame.len(), "as many bytes");
+        assert_ne!(sent.bytes[..6], packets::CLIENT_MAC, "and not to the source");
+    }
+    bed.host.allow(Budget::Icmp, 3);
+    let answered = (0..50_u16).filter(|port| {
+        let syn = packets::tcp((CLIENT, 41_000 + port), (VIP, world::EMPTY), Flags::SYN, b"");
+        bed.send(&syn).verdict.action() == Action::Redirect
+    });
+    assert_eq!(answered.count(), 3);
 }
