@@ -30,7 +30,7 @@ use crate::control::{Event, Host, State};
 use crate::dataplane::attach::AttachedMode;
 use crate::dataplane::link::TcHook;
 use crate::dataplane::object::OBJECT;
-use crate::dataplane::{Dataplane, load, preflight};
+use crate::dataplane::{Dataplane, load, preflight, vlans};
 use crate::health::Runner;
 use crate::node::{Keeper, Node};
 use crate::{api, dataplane};
@@ -136,7 +136,7 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
     let (hop_events, hop_changes) = mpsc::channel(QUEUE);
     let node = Node::start(node_events).await?;
     // What a configuration is refused for is found before an interface, or a data path that lives, is touched.
-    trial(args, &model)?;
+    trial(args, &model, &node)?;
     let mut dataplane = load::open(OBJECT, &load_options(args, &node))?;
     for notice in dataplane.notices() {
         tracing::warn!("{notice}");
@@ -152,7 +152,7 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
 
     let ticks = NonZeroU32::new(dataplane.clock().ticks_per_1024_s()).ok_or(StartError::Clock)?;
     let host = Host {
-        interfaces: args.interfaces().len(),
+        interfaces: dataplane.served().map_err(dataplane::error::LoadError::from)?,
         tunnel_checksums: dataplane.attached().iter().all(|link| link.mode != AttachedMode::Tc),
         ticks_per_1024_s: ticks,
         flow_limit: capacity.flows,
@@ -220,9 +220,10 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
 }
 
 /// Whether a configuration could be put in force here, on tables that hold nothing yet.
-fn trial(args: &RunArgs, model: &model::Config) -> Result<(), StartError> {
+fn trial(args: &RunArgs, model: &model::Config, node: &Node) -> Result<(), StartError> {
     let host = Host {
-        interfaces: args.interfaces().len(),
+        interfaces: args.interfaces().len()
+            + vlans::count(&args.interfaces(), &facts::interfaces(node)),
         // What stands against a checksum is told once the mode is known.
         tunnel_checksums: true,
         ticks_per_1024_s: NonZeroU32::MIN,

@@ -21,7 +21,7 @@ use crate::dataplane::MapOp;
 /// What is fixed about this host while the daemon runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// How many interfaces `--iface` names.
+    /// How many interfaces are served: those that `--iface` names, in modes of XDP the VLANs on them, too.
     pub interfaces: usize,
     /// Whether tunnels can have checksums: not in mode tc, where what is inside may have a half-made one.
     pub tunnel_checksums: bool,

@@ -167,6 +167,13 @@ impl BpfDataplane {
         Ok(notices)
     }
 
+    /// How many interfaces are served: those that run the program, and the VLANs on them.
+    pub fn served(&self) -> Result<usize, TableError> {
+        let mut count = 0;
+        self.maps.ifaces.for_each(|_, _| count += 1)?;
+        Ok(count)
+    }
+
     /// Bits of [`NextHop`] for hops by an interface.
     pub fn hop_flags(&self, facts: &InterfaceFacts) -> u8 {
         let own = self.attached.iter().any(|link| link.ifindex == facts.ifindex);

@@ -32,6 +32,12 @@ pub(super) fn on<'f>(
     there.iter().filter(|facts| facts.up).filter_map(tagged).collect()
 }
 
+/// How many VLANs there are on the interfaces called `names`.
+pub fn count(names: &[&str], there: &[InterfaceFacts]) -> usize {
+    let named = there.iter().filter(|facts| names.contains(&facts.name.as_str()));
+    on(&named.cloned().collect::<Vec<_>>(), there).len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::preflight::VlanOf;

@@ -36,7 +36,7 @@ pub(super) async fn answer(owner: &mut Owner, ask: Ask) {
 /// What a reload would change, or why it would be refused.
 fn plan(owner: &Owner, path: &Path) -> Result<Planned, Refusal> {
     let (model, diagnostics) = owner.read(Some(path))?;
-    trial(&owner.args, &model)
+    trial(&owner.args, &model, &owner.node)
         .map_err(|error| Refusal::new(RefusalKind::Configuration, error.to_string()))?;
     let changes = owner.changes_to(&model);
     Ok(Planned { generation: owner.state.generation(), changes, diagnostics })

@@ -60,7 +60,7 @@ pub(super) struct Owner {
     pub(super) sweep: SweepReport,
     pub(super) captures: mpsc::Sender<Over>,
     runner: Runner,
-    node: Node,
+    pub(super) node: Node,
     keeper: Keeper,
     pub(super) waiting: Waiting,
     neighbours: Neighbours,
