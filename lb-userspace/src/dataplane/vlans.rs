@@ -34,8 +34,8 @@ pub(super) fn on<'f>(
 
 /// How many VLANs there are on the interfaces called `names`.
 pub fn count(names: &[&str], there: &[InterfaceFacts]) -> usize {
-    let named = there.iter().filter(|facts| names.contains(&facts.name.as_str()));
-    on(&named.cloned().collect::<Vec<_>>(), there).len()
+    let below = there.iter().filter(|facts| names.contains(&facts.name.as_str()));
+    on(&below.cloned().collect::<Vec<_>>(), there).len()
 }
 
 #[cfg(test)]
