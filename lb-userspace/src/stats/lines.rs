@@ -194,6 +194,6 @@ mod tests {
         packet.arrived.bytes.truncate(64);
         assert!(line(&packet).contains(" a fragment 2001:db8::7 > 2001:db8::2, 70 bytes"));
         packet.arrived.bytes.truncate(10);
-        assert!(line(&packet).contains("a cut frame, 54 bytes"));
+        assert!(line(&packet).contains("a cut frame, 70 bytes"));
     }
 }
