@@ -3,6 +3,7 @@
 //! - `who`: answers `<name> <address:port it sees>` and reads the next line;
 //! - `stream`: sends [`pattern`] for as long as the client reads;
 //! - `bye`: closes the connection, as the first of the two;
+//! - `GET` and `POST`: HTTP (`http.rs`);
 //! - `take`: expects [`pattern`] until the client ends its direction, then answers how many bytes were right.
 //!
 //! A UDP server answers every datagram as `who`.
@@ -17,6 +18,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use xlb::lab::Host;
+
+use super::http;
 
 /// Bytes that show any loss, repetition or swap: pseudo-random and repeated with a period that no buffer has.
 pub fn pattern() -> &'static [u8] {
@@ -120,6 +123,9 @@ fn serve(mut stream: &TcpStream, name: &str, peer: SocketAddr) -> io::Result<()>
         match line.trim_end() {
             "who" => stream.write_all(format!("{name} {peer}\n").as_bytes())?,
             "bye" => return stream.shutdown(Shutdown::Both),
+            request if request.contains(" HTTP/") => {
+                return http::answer(request, &mut reader, stream);
+            }
             "stream" => loop {
                 stream.write_all(pattern())?;
             },
