@@ -25,6 +25,7 @@ scenarios! {
         a_killed_client_ends_it, a_killed_daemon_leaves_forwarding, a_stop_with_keep_ends_it;
     churn: nat_two_arm, fullnat_two_arm, fullnat_one_arm;
     demo: the_demo_succeeds, an_interrupted_demo_cleans_up;
+    direct: two_arm, one_arm, streams, why_is_right, a_sorry_server_answers_itself;
     ending: a_clean_stop_leaves_nothing, detach_removes_what_kill_9_left;
     fragments: large_datagrams_pass_both_ways;
     health: tcp_check_takes_out_and_puts_back, all_down_refuses_at_once, a_live_connection_outlives_its_health;
@@ -54,6 +55,8 @@ scenarios! {
     survival: a_gigabyte_survives_reloads_and_kills, new_connections_survive_reloads_and_kills,
         the_next_run_adopts_what_kill_9_left, sums_keep_what_removed_servers_counted, keep_leaves_the_data_path;
     tcp: nat_two_arm, fullnat_two_arm, fullnat_one_arm;
+    tunnels: ipip, gre, gue, gre_with_checksums, gue_with_checksums, large_packets_go_through, a_checksum_is_refused_in_tc,
+        a_sorry_server_has_a_tunnel_of_its_own, why_is_right;
     udp: nat_two_arm, fullnat_two_arm, fullnat_one_arm;
     why: nat_is_foretold, weights_are_foretold, loads_are_foretold, fullnat_is_foretold, templates_are_foretold,
         a_known_flow_is_told, what_is_not_ours_is_told, nobody_left_is_told, what_keeps_a_server_out_is_told,

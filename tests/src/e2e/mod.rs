@@ -2,6 +2,8 @@
 //!
 //! A scenario is a function that returns `anyhow::Result<()>`; `tests/tests/e2e.rs` lists them all.
 
+/// Real servers that answer past the director.
+pub mod answering;
 /// A laboratory with servers and a daemon: what every scenario starts from.
 pub mod bed;
 /// The built binary.
@@ -10,10 +12,14 @@ pub mod binary;
 pub mod client;
 /// Configuration text.
 pub mod config;
+/// What curl is answered.
+pub mod http;
 /// A laboratory with routers in it.
 pub mod routed;
 /// Servers on the real servers that tell who they are and whom they see.
 pub mod server;
+/// Where tunnels end.
+pub mod tunnel_end;
 
 pub mod ipv6;
 pub mod laboratory;
@@ -22,6 +28,7 @@ pub mod bare_host;
 pub mod capture;
 pub mod churn;
 pub mod demo;
+pub mod direct;
 pub mod ending;
 pub mod fragments;
 pub mod health;
@@ -38,6 +45,7 @@ pub mod reply_path;
 pub mod scheduling;
 pub mod survival;
 pub mod tcp;
+pub mod tunnels;
 pub mod udp;
 pub mod why;
 

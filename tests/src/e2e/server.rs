@@ -4,6 +4,7 @@
 //! - `stream`: sends [`pattern`] for as long as the client reads;
 //! - `segment`: answers with how many bytes of data it puts into a segment;
 //! - `bye`: closes the connection, as the first of the two;
+//! - `GET` and `POST`: HTTP (`http.rs`);
 //! - `take`: expects [`pattern`] until the client ends its direction, then answers how many bytes were right.
 //!
 //! A UDP server answers every datagram as `who`.
@@ -18,6 +19,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use xlb::lab::Host;
+
+use super::http;
 
 /// Bytes that show any loss, repetition or swap: pseudo-random and repeated with a period that no buffer has.
 pub fn pattern() -> &'static [u8] {
@@ -125,6 +128,9 @@ fn serve(mut stream: &TcpStream, name: &str, peer: SocketAddr) -> io::Result<()>
                 stream.write_all(format!("{bytes}\n").as_bytes())?;
             }
             "bye" => return stream.shutdown(Shutdown::Both),
+            request if request.contains(" HTTP/") => {
+                return http::answer(request, &mut reader, stream);
+            }
             "stream" => loop {
                 stream.write_all(pattern())?;
             },

@@ -202,6 +202,26 @@ fn padding_stays_outside() {
     assert_eq!(sent.bytes.len(), 80);
 }
 
+// Checksums of every length and of content that carries over.
+#[test]
+fn sums_are_right_whatever_they_are_of() {
+    for service in [world::GRE, world::GUE] {
+        let bed = bed();
+        for port in [40_000, 40_001] {
+            for flags in [Flags::SYN, Flags::ACK] {
+                bed.send(&segment(port, service, flags, b""));
+            }
+        }
+        for length in 0..=1_420_usize {
+            let data: Vec<u8> = (0..length).map(|n| (n * 7 + length * 13) as u8 | 0xc0).collect();
+            let frame = segment(40_001, service, Flags::ACK, &data);
+            let unwrapped = unwrap(&bed.send(&frame).bytes);
+            assert!(unwrapped.has_sum, "{service}, {length}");
+            assert_eq!(unwrapped.inside, further(&frame), "{length}");
+        }
+    }
+}
+
 // One flow takes one path, two flows take two where routers spread by ports.
 #[test]
 fn a_flow_has_one_source_port_in_gue() {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
-use lb_common::abi::{ConnState, FlowFlags, RealId};
+use lb_common::abi::{ConnState, FlowFlags, Real, RealId};
 use lb_common::engine::expire::listed;
 use lb_common::wire::{Addr6, Port};
 use tokio::sync::mpsc;
@@ -20,7 +20,7 @@ pub(super) fn start(reader: Reader) -> mpsc::Receiver<Vec<ConnRow>> {
     let (rows, receiver) = mpsc::channel(4);
     tokio::task::spawn_blocking(move || {
         let mut batch = Batch { rows: Vec::with_capacity(BATCH), out: rows };
-        let mut read = reader.conns(|conn| batch.push(connection(&conn)));
+        let mut read = reader.conns(|conn| batch.push(connection(&reader, &conn)));
         if read.is_ok() && !batch.out.is_closed() {
             read = reader.templates(|row| batch.push(template(&reader, &row)));
         }
@@ -57,16 +57,23 @@ fn at(address: Addr6, port: Port) -> SocketAddr {
 }
 
 /// `None` for an entry that is being removed.
-fn connection(conn: &Conn) -> Option<ConnRow> {
+fn connection(reader: &Reader, conn: &Conn) -> Option<ConnRow> {
     let (key, rewrite) = (&conn.key, &conn.flow.rewrite);
     let state = conn.flow.conn_state().filter(|state| *state != ConnState::Dead)?;
     let full_nat = rewrite.flags & FlowFlags::FULL_NAT != 0;
+    // Under DR and in tunnels the packet keeps the virtual address: only the table knows whose it is.
+    let direct = rewrite.is_direct().then(|| reader.real(rewrite.real).ok().flatten()).flatten();
+    let real = match direct {
+        Some(Real { addr, port: Port::ZERO, .. }) => at(addr, key.dport),
+        Some(Real { addr, port, .. }) => at(addr, port),
+        None => at(rewrite.dst, rewrite.dport),
+    };
     Some(ConnRow {
         protocol: Protocol::from_number(key.proto)?,
         client: at(key.src, key.sport),
         service: at(key.dst, key.dport),
         local: full_nat.then(|| at(rewrite.src, rewrite.sport)),
-        real: at(rewrite.dst, rewrite.dport),
+        real,
         state: listed(state).name().to_owned(),
         expires_s: conn.remaining.as_secs(),
         in_packets: None,

@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_common::abi::{
-    DropReason, Flow, FlowFlags, FlowKey, HopState, Load, NextHop, Notice, PassReason, Real,
-    RealFlags, RealId, Scheduler, Service, ServiceKey, Sticky,
+    DropReason, Flow, FlowFlags, FlowKey, HopState, Load, Method, NextHop, Notice, PassReason,
+    Real, RealFlags, RealId, Scheduler, Service, ServiceKey, Sticky,
 };
 use lb_common::engine::tables::Table;
 use lb_common::engine::{Action, Family, expire};
 use lb_common::host::Frame;
 use lb_common::wire::eth::Ethernet;
-use lb_common::wire::{Addr4, Addr6, Mac, Port};
+use lb_common::wire::ipv4::Ipv4;
+use lb_common::wire::ipv6::Ipv6;
+use lb_common::wire::vlan::Vlan;
+use lb_common::wire::{Addr4, Addr6, Address, Mac, Port};
 use serde::Serialize;
 
 use super::packet::{Packet, number};
@@ -49,6 +52,16 @@ struct Rewrite {
     interface: String,
     source_mac: String,
     destination_mac: String,
+    /// What is put around the packet, whose own addresses are those above.
+    tunnel: Option<Outer>,
+}
+
+/// The addresses of a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Outer {
+    kind: &'static str,
+    source: IpAddr,
+    destination: IpAddr,
 }
 
 impl Answer {
@@ -71,6 +84,9 @@ impl Answer {
                 rewrite;
             writeln!(out, "{:<9} {source} > {destination}", "arrives")?;
             writeln!(out, "{:<9} {new_source} > {new_destination} by {interface}", "leaves")?;
+            if let Some(Outer { kind, source, destination }) = &rewrite.tunnel {
+                writeln!(out, "{:<9} {source} > {destination} by {kind}", "inside")?;
+            }
         }
         writeln!(out)?;
         for (n, step) in (1..).zip(&self.steps) {
@@ -137,17 +153,15 @@ fn compose(facts: &Facts<'_>, around: &Around) -> Answer {
         .map(|(_, real)| real.service)
         .or_else(|| matched(&run.looks).map(|(key, _)| key));
     let (verdict, reason, sentence) = fate(run, made(facts).is_some());
-    let rewrite = (verdict == "forward").then(|| rewrite(facts)).flatten();
+    let method = around.real.and_then(|(_, real)| Method::from_raw(real.method));
+    let rewrite = (verdict == "forward").then(|| rewrite(facts, method)).flatten();
     let mut steps = vec![arrival(facts)];
     flow_step(facts, around, &mut steps);
     service_steps(facts, around, &mut steps);
     hop_steps(facts, around, &mut steps);
     reply_path_step(facts, around, &mut steps);
     if let Some(rewrite) = &rewrite {
-        steps.push(format!(
-            "rewritten: {} > {} becomes {} > {}, TTL one less, checksums by the difference",
-            rewrite.source, rewrite.destination, rewrite.new_source, rewrite.new_destination
-        ));
+        steps.push(changes(rewrite, method));
         let how = if run.action == Action::Bounce { "straight back" } else { "redirected" };
         steps.push(format!(
             "leaves by {} ({how}), from {} to {}",
@@ -290,7 +304,7 @@ fn flow_step(facts: &Facts<'_>, around: &Around, steps: &mut Vec<String>) {
     if made(facts).is_some() {
         steps.push("the SYN ends that flow and begins a new one".to_owned());
     } else if let Some((_, real)) = around.real {
-        let method = if flow.rewrite.flags & FlowFlags::FULL_NAT != 0 { "full-NAT" } else { "NAT" };
+        let method = method_words(Method::from_raw(real.method));
         steps.push(format!(
             "it is of virtual server {}, with real server {} by {method}",
             at(real.service.addr, real.service.port),
@@ -502,9 +516,73 @@ fn hop_words(facts: &Facts<'_>, hop: &NextHop) -> String {
     }
 }
 
-fn rewrite(facts: &Facts<'_>) -> Option<Rewrite> {
-    let after = Frame::new(facts.rehearsed.frame.clone());
-    let (from, to) = (arriving(facts)?, tuple(&after)?);
+/// What becomes of the packet's bytes.
+fn changes(rewrite: &Rewrite, method: Option<Method>) -> String {
+    let Rewrite { source, destination, new_source, new_destination, .. } = rewrite;
+    if !method.is_some_and(Method::is_direct) {
+        return format!(
+            "rewritten: {source} > {destination} becomes {new_source} > {new_destination}, TTL one less, checksums by the \
+             difference"
+        );
+    }
+    let around = rewrite.tunnel.as_ref().map_or_else(String::new, |tunnel| {
+        format!(", and put into {} from {} to {}", tunnel.kind, tunnel.source, tunnel.destination)
+    });
+    format!(
+        "kept as it is: {source} > {destination}, TTL one less{around}; who gets it holds that address, and answers past \
+         this host"
+    )
+}
+
+/// The configuration's words for a method.
+const fn method_words(method: Option<Method>) -> &'static str {
+    match method {
+        Some(Method::FullNat) => "full-NAT",
+        Some(Method::Dr) => "DR",
+        Some(Method::Ipip) => "TUN (ipip)",
+        Some(Method::Gre) => "TUN (gre)",
+        Some(Method::Gue) => "TUN (gue)",
+        Some(Method::Nat) | None => "NAT",
+    }
+}
+
+/// A frame without its VLAN tags.
+fn untagged(mut bytes: Vec<u8>) -> Vec<u8> {
+    let tagged = |bytes: &[u8]| {
+        let kind = bytes.get(12..14).and_then(|kind| <[u8; 2]>::try_from(kind).ok());
+        kind.is_some_and(Vlan::follows) && bytes.len() >= Ethernet::LEN + Vlan::LEN
+    };
+    while tagged(&bytes) {
+        bytes.drain(12..12 + Vlan::LEN);
+    }
+    bytes
+}
+
+/// The outer addresses of a frame.
+fn outer(frame: &Frame, method: Method) -> Option<Outer> {
+    let kind = match method {
+        Method::Ipip => "ipip",
+        Method::Gre => "gre",
+        Method::Gue => "gue",
+        Method::Nat | Method::FullNat | Method::Dr => return None,
+    };
+    let eth: &Ethernet = lb_common::engine::PacketBytes::at(frame, 0)?;
+    let (source, destination) = if eth.ether_type() == Ethernet::IPV6 {
+        let ip: &Ipv6 = lb_common::engine::PacketBytes::at(frame, Ethernet::LEN)?;
+        (ip.src().into(), ip.dst().into())
+    } else {
+        let ip: &Ipv4 = lb_common::engine::PacketBytes::at(frame, Ethernet::LEN)?;
+        (ip.src().widened().into(), ip.dst().widened().into())
+    };
+    Some(Outer { kind, source, destination })
+}
+
+fn rewrite(facts: &Facts<'_>, method: Option<Method>) -> Option<Rewrite> {
+    let after = Frame::new(untagged(facts.rehearsed.frame.clone()));
+    let from = arriving(facts)?;
+    let tunnel = method.and_then(|method| outer(&after, method));
+    // What is inside is as it came.
+    let to = if tunnel.is_some() { from } else { tuple(&after)? };
     let eth: &Ethernet = lb_common::engine::PacketBytes::at(&after, 0)?;
     let mac = |mac: Mac| mac.to_string();
     Some(Rewrite {
@@ -515,6 +593,7 @@ fn rewrite(facts: &Facts<'_>) -> Option<Rewrite> {
         interface: name(facts, facts.rehearsed.leaves_by),
         source_mac: mac(eth.src()),
         destination_mac: mac(eth.dst()),
+        tunnel,
     })
 }
 
