@@ -40,7 +40,8 @@ use tables::{Kernel, Maps};
 
 /// A hook of the kernel's: how programs there go on with others, and what they return.
 trait Shell: PacketBytes {
-    /// Goes on with another program; returns only if that is not there.
+    /// Goes on with another program; returns only if that is not there. The frame must be looked at afresh then: verifiers
+    /// from 6.12 on hold that the other program may have moved it.
     fn go_on(&self, next: Next);
     /// Turns a verdict into the hook's. What is bare goes on with what puts something in front of it.
     fn send(&self, verdict: Verdict) -> i32;
@@ -187,6 +188,7 @@ pub fn xlb_xdp(ctx: XdpContext) -> u32 {
     }
     if engine::is_tagged(&frame) {
         frame.go_on(Next::Tagged);
+        return frame.carry_out(LOST) as u32;
     }
     enter::<Addr4, _, false>(&mut frame, Tags::default()) as u32
 }
@@ -306,6 +308,7 @@ pub fn xlb_xdp_watch(ctx: XdpContext) -> u32 {
     if engine::is_tagged(&frame) {
         // Those are not shown.
         frame.go_on(Next::Tagged);
+        return frame.carry_out(LOST) as u32;
     }
     enter::<Addr4, _, true>(&mut frame, Tags::default()) as u32
 }

@@ -36,7 +36,7 @@ scenarios! {
     laboratory: two_arms_are_wired, plain_routing_loses_no_connection, streams_are_intact, gateways_mark_their_requests, nothing_is_left;
     links: flows_resume_after_down_and_up, a_server_added_again_keeps_its_connections;
     modes: auto_takes_tc_where_offloads_are_on, auto_takes_xdp_where_the_wire_is_prepared, auto_takes_tc_where_the_driver_has_no_xdp,
-        a_mode_change_drops_no_connection, a_tagged_frame_is_the_vlans, a_vlan_interface_forwards;
+        a_mode_change_drops_no_connection, a_tagged_frame_is_the_vlans, vlans_on_served_interfaces_forward, a_vlan_interface_forwards;
     mss: both_ends_are_told, half_made_checksums_stay_right;
     neighbours: the_first_packet_is_not_lost, the_first_connection_does_not_wait, a_changed_address_is_followed,
         a_changed_client_is_followed, an_emptied_table_loses_nothing, a_packet_waits_for_a_silent_server,

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::ensure;
-use xlb::lab::{Daemon, Offloads, Options};
+use xlb::lab::{Daemon, Host, Offloads, Options};
 
 use super::bed::{Arms, Bed, client_address, number};
 use super::client::{Talk, VIP, ask};
@@ -124,6 +124,56 @@ pub fn a_tagged_frame_is_the_vlans() -> anyhow::Result<()> {
         ensure!(counts()?.0 == before.0 + 1);
         Ok(())
     })
+}
+
+/// Makes a VLAN's interface; `false`: this kernel has none.
+fn has_vlan(host: &Host, on: &str, number: u16, address: &str) -> anyhow::Result<bool> {
+    let made = host.ip(&format!("link add link {on} name vlan{number} type vlan id {number}"));
+    if made.as_ref().is_err_and(|error| error.to_string().contains("Unknown device type")) {
+        eprintln!("skipped: this kernel has no VLANs (CONFIG_VLAN_8021Q)");
+        return Ok(false);
+    }
+    made?;
+    host.ip(&format!("addr add {address} dev vlan{number}"))?;
+    host.ip(&format!("link set vlan{number} up"))?;
+    // In the frame, where XDP finds it, and not beside it.
+    host.run("ethtool", &["-K", on, "txvlan", "off"])?;
+    Ok(true)
+}
+
+/// The client in one VLAN, the real server in another; `--iface` names the interfaces below, and XDP takes tags off and puts
+/// them on. What is not for the virtual server, ARP to begin with, passes with its tag. // P-14
+pub fn vlans_on_served_interfaces_forward() -> anyhow::Result<()> {
+    for mode in ["xdp-generic", "xdp"] {
+        let bed = Bed::new(Arms::Two, &Options { reals: 1, ..Options::default() })?;
+        let (director, real, client) = (bed.lab.director()?, bed.lab.real(1)?, bed.client()?);
+        for (host, on, number, address) in [
+            (director, "eth0", 100, "10.64.100.1/24"),
+            (&client, "eth0", 100, "10.64.100.10/24"),
+            (director, "eth1", 5, "192.168.5.1/24"),
+            (real, "eth0", 5, "192.168.5.100/24"),
+        ] {
+            if !has_vlan(host, on, number, address)? {
+                return Ok(());
+            }
+        }
+        real.ip("route replace default via 192.168.5.1")?;
+        client.ip(&format!("route add {} via 10.64.100.1", VIP.ip()))?;
+        let address = SocketAddrV4::new(Ipv4Addr::new(192, 168, 5, 100), 8089);
+        let _server = TcpServer::start(real, "tagged", address)?;
+        let mut service = Service::new("NAT");
+        service.reals = vec![("192.168.5.100 8089".to_owned(), 1, String::new())];
+        let mut spec = bed.spec()?;
+        spec.mode = mode.into();
+        let daemon = Daemon::start(&bed.lab, &spec, &service.text())?;
+        runs_in(&daemon, &["eth0", "eth1"], mode)?;
+        ensure!(ask(&client, client_address(0), VIP)?.server == "tagged", "{mode}");
+        Talk::open(&client, client_address(1), VIP)?.download(|seen| seen > 2_000_000)?;
+        client.run("ping", &["-c", "1", "-W", "5", "10.64.100.1"])?;
+        let stats = daemon.stats()?;
+        ensure!(number(&stats["services"][0]["conns"])? == 2, "{stats}");
+    }
+    Ok(())
 }
 
 /// The VLAN's interface itself carries the program at tc. // P-17
