@@ -25,7 +25,7 @@ scenarios! {
         a_killed_client_ends_it, a_killed_daemon_leaves_forwarding, a_stop_with_keep_ends_it;
     churn: nat_two_arm, fullnat_two_arm, fullnat_one_arm;
     demo: the_demo_succeeds, an_interrupted_demo_cleans_up;
-    direct: two_arm, one_arm, streams, why_is_right, a_sorry_server_answers_itself;
+    direct: a_packet_waits_for_a_silent_server, two_arm, one_arm, streams, why_is_right, a_sorry_server_answers_itself;
     ending: a_clean_stop_leaves_nothing, detach_removes_what_kill_9_left;
     fragments: large_datagrams_pass_both_ways;
     health: tcp_check_takes_out_and_puts_back, all_down_refuses_at_once, a_live_connection_outlives_its_health;

@@ -76,6 +76,8 @@ impl FlowFlags {
     pub const FULL_NAT: u8 = 2;
     /// DR or a tunnel: nothing is translated, and the real server's answers usually do not come by here.
     pub const DIRECT: u8 = 4;
+    /// With that: in a tunnel. A reload may give the real server another method; its live flows keep theirs.
+    pub const TUNNEL: u8 = 8;
 }
 
 /// The part of a flow entry that never changes while the entry lives. 40 bytes, or 64.
@@ -133,6 +135,12 @@ impl<A: Address> FlowRewrite<A> {
     #[inline(always)]
     pub fn twin(&self) -> FlowKey<A> {
         self.outgoing().reversed()
+    }
+
+    /// Whether packets of this direction are put into a tunnel.
+    #[inline(always)]
+    pub fn is_tunnelled(&self) -> bool {
+        self.flags & (FlowFlags::TUNNEL | FlowFlags::REPLY) == FlowFlags::TUNNEL
     }
 
     /// Whether nothing is translated.

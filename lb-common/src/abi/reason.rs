@@ -84,7 +84,7 @@ reasons! {
     NoLocalAddress = 6, "no_local_address", "full-NAT, or a tunnel, has no source address towards this real server";
     TupleClash = 7, "tuple_clash", "the same client address and port already talks to the same real server through another virtual server";
     NoNeighbour = 8, "no_neighbour", "the next hop has no link-layer address: it does not answer ARP or neighbour solicitations";
-    RealGone = 9, "real_gone", "the real server of this flow was removed; silent, as IPVS with expire_nodest_conn 0";
+    RealGone = 9, "real_gone", "the real server of this flow was removed, or is no longer at the end of the tunnel that the flow was in; silent, as IPVS with expire_nodest_conn 0";
     NextHopsFull = 10, "next_hops_full", "no room to remember the way back to one more client or router";
     TtlExpired = 11, "ttl_expired", "the packet's TTL would reach 0 here; answered with ICMP time exceeded";
     MtuExceeded = 12, "mtu_exceeded", "the packet is larger than the MTU of the interface it would leave by; answered with ICMP fragmentation needed where it must not be fragmented, with IPv6 packet too big";

@@ -138,6 +138,7 @@ fn begin<A: Family>(
 ) {
     let flags = match Method::from_raw(real.method) {
         Some(Method::FullNat) => FlowFlags::FULL_NAT,
+        Some(method) if method.is_tunnel() => FlowFlags::DIRECT | FlowFlags::TUNNEL,
         Some(method) if method.is_direct() => FlowFlags::DIRECT,
         _ => 0,
     };

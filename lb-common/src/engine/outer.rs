@@ -224,7 +224,13 @@ fn look_inside<P: PacketBytes>(packet: &P) -> Option<Inside> {
         _ => [0; 4],
     };
     let entropy = entropy(ip.src().sum() + ip.dst().sum(), ports);
-    let (length, around) = (ip.total_length(), ip.around());
+    let (length, mut around) = (ip.total_length(), ip.around());
+    if !around.dont_fragment {
+        // Outside, packets of all clients are of one pair of addresses, and so are the pieces of one packet.
+        let [a, b] = (entropy ^ ip.fragment_offset()).to_ne_bytes();
+        let [c, d] = around.identification;
+        around.identification = [a ^ c, b ^ d];
+    }
     Some(Inside { length, protocol: IPV4_INSIDE, ether_type, around, entropy })
 }
 

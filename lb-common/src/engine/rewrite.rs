@@ -89,6 +89,10 @@ pub fn depart<A: Family, P: PacketBytes, T: Tables>(
     hop: &NextHop,
     seen: &Seen<A>,
 ) -> Verdict {
+    if rewrite.is_tunnelled() && hop.flags & NextHop::TUNNEL == 0 {
+        // Of before a reload: on the bare wire it might come back here.
+        return Verdict::drop(DropReason::RealGone);
+    }
     if A::forward(packet, rewrite).is_none() {
         return Verdict::drop(DropReason::TruncatedRewrite);
     }
@@ -114,7 +118,7 @@ pub fn leave<A: Family, P: PacketBytes, T: Tables>(
     if hop.flags & NextHop::DRESSED == 0 {
         return Verdict::forward(egress);
     }
-    let tunnel = (hop.flags & NextHop::TUNNEL != 0).then_some(rewrite.real);
+    let tunnel = rewrite.is_tunnelled().then_some(rewrite.real);
     Verdict::forward(egress).bare(tunnel)
 }
 

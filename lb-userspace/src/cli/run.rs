@@ -221,9 +221,13 @@ async fn serve(args: &RunArgs, model: model::Config) -> Result<(), StartError> {
 
 /// Whether a configuration could be put in force here, on tables that hold nothing yet.
 fn trial(args: &RunArgs, model: &model::Config, node: &Node) -> Result<(), StartError> {
+    let vlans = match args.mode {
+        // There they are named themselves.
+        Mode::Tc => 0,
+        _ => vlans::count(&args.interfaces(), &facts::interfaces(node)),
+    };
     let host = Host {
-        interfaces: args.interfaces().len()
-            + vlans::count(&args.interfaces(), &facts::interfaces(node)),
+        interfaces: args.interfaces().len() + vlans,
         // What stands against a checksum is told once the mode is known.
         tunnel_checksums: true,
         ticks_per_1024_s: NonZeroU32::MIN,

@@ -19,6 +19,8 @@ pub enum Event {
     Check(CheckStatus),
     /// Where packets to `destination` go; `None`: its neighbour does not answer.
     Hop { destination: IpAddr, hop: Option<HopInfo> },
+    /// How many interfaces are served now ([`Host::interfaces`](super::Host::interfaces)).
+    Interfaces(usize),
     /// Which ports the host needs for itself.
     HostPorts(HostPorts),
     /// Removed real servers that no flow and no template refers to any more.

@@ -18,7 +18,7 @@ use super::quorum::Quorums;
 use crate::config::model;
 use crate::dataplane::MapOp;
 
-/// What is fixed about this host while the daemon runs.
+/// What is fixed about this host while the daemon runs, but for its interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Host {
     /// How many interfaces are served: those that `--iface` names, in modes of XDP the VLANs on them, too.

@@ -30,6 +30,8 @@ pub fn step(state: &mut State, event: Event, now: Instant) -> Vec<Effect> {
         Event::Config(model) => return config(state, *model, now),
         Event::Check(status) => check(state, status, now, &mut effects),
         Event::Hop { destination, hop } => self::hop(state, destination, hop),
+        // What is in force stays so; the next configuration is judged by it.
+        Event::Interfaces(interfaces) => state.host.interfaces = interfaces,
         Event::HostPorts(ports) => host_ports(state, ports, &mut effects),
         Event::RealsEmpty(ids) => reals_empty(state, &ids),
         Event::MacMoved { ifindex, from, to } => {

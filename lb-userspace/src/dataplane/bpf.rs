@@ -150,12 +150,16 @@ impl BpfDataplane {
         let Some(mode) = self.attached.first().map(|link| link.mode) else {
             return Ok(Vec::new());
         };
+        // Those that are down keep their place, and one that is unfit now is no other's business.
+        let known =
+            |facts: &&InterfaceFacts| self.attached.iter().any(|link| link.interface == facts.name);
+        let below = there.iter().filter(known).cloned().collect::<Vec<_>>();
+        let beside = if mode == AttachedMode::Tc { &[][..] } else { there };
+        self.maps.put_vlans(&below, beside)?;
         let wanted = preflight::interfaces(&present, there, mode.into(), |id| ours.contains(&id))?;
         for facts in &wanted {
             self.maps.put_interface(facts)?;
         }
-        let beside = if mode == AttachedMode::Tc { &[][..] } else { there };
-        self.maps.put_vlans(&wanted, beside)?;
         let mut notices = Vec::new();
         for now in attach::attach_pinned(&self.pins, self.hook, &wanted, mode, &mut notices)? {
             if let Some(link) =
@@ -187,6 +191,11 @@ impl BpfDataplane {
             None if super::bounces(&facts.driver) => NextHop::TX,
             None => 0,
         }
+    }
+
+    /// Bytes of the largest IP packet that the program sends out of an interface; `None`: it is none of those served.
+    pub fn largest(&self, ifindex: u32) -> Option<u16> {
+        self.maps.ifaces.get(&ifindex).ok().flatten().map(|iface| iface.mtu)
     }
 
     /// Takes everything out of the kernel: a clean stop without `--keep`.

@@ -20,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 use super::attach::AttachedMode;
 use super::error::LoadError;
 use super::pins::Pins;
-use super::{link, next, shape, sys};
+use super::{link, next, sample, shape, sys};
 
 /// Pages of one CPU's buffer: 80 frames of full size, or some thousand headers. A power of two.
 const PAGES: usize = 64;
@@ -55,12 +55,8 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// From a sample; `None`: it is cut short.
     fn of_sample(head: &[u8], tail: &[u8]) -> Option<Self> {
-        let sample = [head, tail].concat();
-        let (head, rest) = sample.split_at_checked(size_of::<CapturedHead>())?;
-        let head: CapturedHead = bytemuck::pod_read_unaligned(head);
-        let bytes = rest.get(..head.taken as usize)?.to_vec();
+        let (head, bytes) = sample::parse(head, tail, |head: &CapturedHead| head.taken)?;
         Some(Self { head, bytes })
     }
 

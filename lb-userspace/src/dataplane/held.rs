@@ -13,15 +13,16 @@ use aya::Ebpf;
 use aya::maps::perf::{PerfBufferError, PerfEvent, PerfEventArrayBuffer};
 use aya::maps::{MapData, MapError, PerfEventArray};
 use lb_common::abi::{GIVEN_BACK, HeldHead, LAST_TRY, map};
-use lb_common::engine::parse;
-use lb_common::wire::ipv4::Ipv4;
-use lb_common::wire::ipv6::Ipv6;
-use lb_common::wire::{Addr4, Addr6};
+use lb_common::engine::PacketBytes as _;
+use lb_common::host::Frame;
+use lb_common::wire::Mac;
+use lb_common::wire::eth::Ethernet;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::attach::{AttachedMode, Program};
-use super::{half_made, sys, test_run};
+use super::table::Table;
+use super::{half_made, sample, sys, test_run};
 
 /// Pages of one CPU's buffer: 40 frames of full size, or some hundred SYNs.
 const PAGES: usize = 16;
@@ -34,12 +35,8 @@ pub struct HeldFrame {
 }
 
 impl HeldFrame {
-    /// From a sample; `None`: it is cut short.
     fn of_sample(head: &[u8], tail: &[u8]) -> Option<Self> {
-        let sample = [head, tail].concat();
-        let (head, rest) = sample.split_at_checked(size_of::<HeldHead>())?;
-        let head: HeldHead = bytemuck::pod_read_unaligned(head);
-        let bytes = rest.get(..head.len as usize)?.to_vec();
+        let (head, bytes) = sample::parse(head, tail, |head: &HeldHead| head.len)?;
         Some(Self { head, bytes })
     }
 }
@@ -126,11 +123,16 @@ impl Takers {
     }
 
     /// Frames go back through the program that hands them over.
-    pub(super) fn for_frames_of(self, program: &Program) -> Result<Holding, HeldError> {
+    pub(super) fn for_frames_of(
+        self,
+        program: &Program,
+        devices: Table<u32, [u32; 2]>,
+    ) -> Result<Holding, HeldError> {
         let sender = Sender {
             program: Arc::new(program.fd.try_clone().map_err(HeldError::Program)?),
             at_tc: program.mode == AttachedMode::Tc,
             socket: Arc::new(self.socket),
+            devices,
         };
         Ok(Holding { buffers: self.buffers, sender })
     }
@@ -159,16 +161,18 @@ pub struct Sender {
     program: Arc<OwnedFd>,
     at_tc: bool,
     socket: Arc<OwnedFd>,
+    /// By which device an interface's frames leave.
+    devices: Table<u32, [u32; 2]>,
 }
 
 impl Sender {
-    /// Gives a frame back. `last`: the program must not hand it over once more. `leads_to` names the interface behind
-    /// the address that the frame has become one for.
+    /// Gives a frame back. `last`: the program must not hand it over once more. `leads_to` names the interface that a frame
+    /// of these link-layer addresses, destination and source, leaves by; what it does not know goes where it came from.
     pub fn send(
         &self,
         frame: &HeldFrame,
         last: bool,
-        leads_to: impl FnOnce(Addr6) -> Option<u32>,
+        leads_to: impl FnOnce(Mac, Mac) -> Option<u32>,
     ) -> io::Result<Onward> {
         let mark = if last { LAST_TRY } else { GIVEN_BACK };
         let came_in = frame.head.ifindex;
@@ -181,11 +185,18 @@ impl Sender {
         };
         let ifindex = match fate {
             Fate::Back => came_in,
-            Fate::Leaves => destination(&bytes).and_then(leads_to).unwrap_or(came_in),
+            Fate::Leaves => {
+                let link =
+                    Frame::new(bytes.clone()).at::<Ethernet>(0).map(|eth| (eth.dst(), eth.src()));
+                link.and_then(|(to, from)| leads_to(to, from)).unwrap_or(came_in)
+            }
             Fate::Passed => return Ok(Onward::Homeless),
             Fate::Ended => return Ok(Onward::Ended),
         };
-        sys::send_frame(self.socket.as_fd(), ifindex, &bytes)?;
+        // A VLAN's frame has its tags by now.
+        let device =
+            self.devices.get(&ifindex).ok().flatten().map_or(ifindex, |[device, _]| device);
+        sys::send_frame(self.socket.as_fd(), device, &bytes)?;
         Ok(Onward::Sent { ifindex })
     }
 
@@ -203,7 +214,7 @@ pub(super) enum Fate {
     Ended,
     /// By the interface it came in by.
     Back,
-    /// By the interface behind its new destination.
+    /// By the interface behind its next hop.
     Leaves,
 }
 
@@ -228,16 +239,6 @@ impl Fate {
     }
 }
 
-/// The destination of the IP packet in a frame: the last part of the fixed header in both families.
-fn destination(frame: &[u8]) -> Option<Addr6> {
-    let packet = frame.get(parse::IP..)?;
-    if packet.first()? >> 4 == 4 {
-        packet.first_chunk::<{ Ipv4::LEN }>()?.last_chunk().copied().map(Addr4).map(Addr6::from)
-    } else {
-        packet.first_chunk::<{ Ipv6::LEN }>()?.last_chunk().copied().map(Addr6::new)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use lb_common::abi::HopId;
@@ -255,19 +256,5 @@ mod tests {
         }
         assert_eq!(HeldFrame::of_sample(&sample[..20], &[]), None);
         assert_eq!(HeldFrame::of_sample(&[], &[]), None);
-    }
-
-    #[test]
-    fn the_destination_is_read_from_whole_headers_only() {
-        let mut frame = vec![0; 60];
-        frame[14] = 0x45;
-        frame[30..34].copy_from_slice(&[192, 0, 2, 7]);
-        assert_eq!(destination(&frame), Some(Addr6::mapped(Addr4([192, 0, 2, 7]))));
-        assert_eq!(destination(&frame[..33]), None);
-        assert_eq!(destination(&[]), None);
-        frame[14] = 0x60;
-        frame[38..54].copy_from_slice(&[9; 16]);
-        assert_eq!(destination(&frame), Some(Addr6::new([9; 16])));
-        assert_eq!(destination(&frame[..53]), None);
     }
 }

@@ -12,21 +12,21 @@ use super::vlans;
 impl Maps {
     /// Lets frames in and out by an interface: IFACES and DEVICES.
     pub(super) fn put_interface(&self, facts: &InterfaceFacts) -> Result<(), TableError> {
-        self.put(facts, facts.ifindex, &facts.driver, Tags::default())
+        self.put(facts, facts.mtu, (facts.ifindex, &facts.driver), Tags::default())
     }
 
     /// The same of an interface whose frames have `tags` and leave by `device`, which `driver` drives.
     fn put(
         &self,
         facts: &InterfaceFacts,
-        device: u32,
-        driver: &str,
+        mtu: u32,
+        (device, driver): (u32, &str),
         tags: Tags,
     ) -> Result<(), TableError> {
         let flags = if super::bounces(driver) { NextHop::TX } else { 0 }
             | if tags.is_empty() { 0 } else { NextHop::TAGGED };
         // An IPv4 packet is no longer than that, whatever the interface takes.
-        let mtu = u16::try_from(facts.mtu).unwrap_or(u16::MAX);
+        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
         let before = self.ifaces.get(&facts.ifindex)?;
         self.ifaces.put(
             &facts.ifindex,
@@ -40,9 +40,13 @@ impl Maps {
                 tags,
             },
         )?;
-        if before.is_some_and(|before| before.mtu != mtu) {
-            let here = |hop: &NextHop| hop.ifindex == facts.ifindex;
-            self.rewrite_learned(here, |hop| NextHop { mtu, ..hop })?;
+        // Hops may have been learned in another mode, or before the interface went down.
+        if before.is_none_or(|before| (before.mtu, before.flags) != (mtu, flags)) {
+            let flags = flags | NextHop::LEARNED;
+            let stale = |hop: &NextHop| {
+                hop.ifindex == facts.ifindex && (hop.mtu, hop.flags) != (mtu, flags)
+            };
+            self.rewrite_learned(stale, |hop| NextHop { mtu, flags, ..hop })?;
         }
         self.devices.put(&facts.ifindex, &[device, 0])
     }
@@ -65,7 +69,7 @@ impl Maps {
         Ok(found.len())
     }
 
-    /// Lets the frames of VLANs on `attached` in and out; removes all other interfaces.
+    /// Lets the frames of VLANs on `attached` in and out; removes all interfaces but those.
     pub(super) fn put_vlans(
         &self,
         attached: &[InterfaceFacts],
@@ -73,7 +77,8 @@ impl Maps {
     ) -> Result<(), TableError> {
         let vlans = vlans::on(attached, there);
         for (vlan, device, tags) in &vlans {
-            self.put(vlan, device.ifindex, &device.driver, *tags)?;
+            let mtu = vlans::mtu(vlan, device, *tags);
+            self.put(vlan, mtu, (device.ifindex, &device.driver), *tags)?;
             let key = VlanKey { tags: *tags, ifindex: device.ifindex, pad: 0 };
             self.vlans.put(&key, &vlan.ifindex)?;
         }

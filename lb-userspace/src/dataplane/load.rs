@@ -110,20 +110,22 @@ fn start(
         maps.config.put(&0, &Config { layout: LAYOUT, ticks_per_1024_s, ..Config::default() })?;
     }
     maps.finish_retirements()?;
-    for facts in interfaces {
-        maps.put_interface(facts)?;
-    }
     // Before a program can hand anything over.
     let takers = Takers::open(&mut ebpf);
     let mode = (options.mode, options.hook);
     let mut continued = None;
     let (program, attached) =
         attach::attach_all(&pins, interfaces, mode, &mut notices, &mut |mode| {
-            continued =
-                Some(next::fill(&mut ebpf, mode).and_then(|()| next::pin(&ebpf, mode, &pins))?);
-            shape::load_program(&mut ebpf, mode.program())
+            next::fill(&mut ebpf, mode)?;
+            let program = shape::load_program(&mut ebpf, mode.program())?;
+            // Not before: what an earlier daemon left goes on in its own mode as long as the kernel looks at these.
+            for facts in interfaces {
+                maps.put_interface(facts)?;
+            }
+            continued = Some(next::pin(&ebpf, mode, &pins)?);
+            Ok(program)
         })?;
-    let holding = takers.and_then(|takers| takers.for_frames_of(&program));
+    let holding = takers.and_then(|takers| takers.for_frames_of(&program, maps.devices.clone()));
     if let Err(why) = &holding {
         notices.push(Notice::NothingHeld { why: why.to_string() });
     }

@@ -29,6 +29,7 @@ pub mod read;
 pub mod reaper;
 pub mod rehearsal;
 mod retire;
+mod sample;
 mod shape;
 mod sys;
 pub mod table;

@@ -150,7 +150,10 @@ pub fn interfaces(
 
 /// The bond, team or bridge that an interface is a member of: frames that it takes in are that one's, and so are addresses
 /// and routes. A VRF leaves its members what they are. P-75
-fn joined<'f>(facts: &InterfaceFacts, there: &'f [InterfaceFacts]) -> Option<&'f InterfaceFacts> {
+pub(super) fn joined<'f>(
+    facts: &InterfaceFacts,
+    there: &'f [InterfaceFacts],
+) -> Option<&'f InterfaceFacts> {
     let master = there.iter().find(|other| Some(other.ifindex) == facts.master)?;
     matches!(master.driver.as_str(), "bonding" | "team" | "bridge").then_some(master)
 }

@@ -4,7 +4,7 @@
 use lb_common::abi::{Tag, Tags};
 use lb_common::wire::vlan::Vlan;
 
-use super::preflight::InterfaceFacts;
+use super::preflight::{InterfaceFacts, joined};
 
 /// A tag as it lies in a frame, without priority.
 pub fn tag(number: u16, provider: bool) -> Tag {
@@ -29,7 +29,18 @@ pub(super) fn on<'f>(
         let device = find(attached, outer.on)?;
         Some((facts, device, Tags([outer.tag, vlan.tag])))
     };
-    there.iter().filter(|facts| facts.up).filter_map(tagged).collect()
+    // One that carries the program itself has no tag there; a bridge's port is the bridge's.
+    let own = |facts: &&InterfaceFacts| {
+        facts.up && find(attached, facts.ifindex).is_none() && joined(facts, there).is_none()
+    };
+    there.iter().filter(own).filter_map(tagged).collect()
+}
+
+/// Bytes of the largest IP packet out of a VLAN's interface. Frames that XDP sends on may be one tag longer than those of
+/// the interface below (`xdp_ok_fwd_dev` in net/core/filter.c): a second one has to fit in.
+pub(super) fn mtu(vlan: &InterfaceFacts, device: &InterfaceFacts, tags: Tags) -> u32 {
+    let second = if tags.are_two() { Vlan::LEN as u32 } else { 0 };
+    vlan.mtu.min(device.mtu.saturating_sub(second))
 }
 
 /// How many VLANs there are on the interfaces called `names`.
@@ -60,6 +71,8 @@ mod tests {
             facts(6, Some((5, 8, false))),
             facts(7, Some((2, 100, false))),
             InterfaceFacts { up: false, ..facts(8, Some((1, 9, false))) },
+            InterfaceFacts { master: Some(10), ..facts(9, Some((1, 10, false))) },
+            InterfaceFacts { driver: "bridge".into(), ..facts(10, None) },
         ];
         let found = on(&there[..1], &there);
         let found = found.iter().map(|(vlan, device, tags)| {
@@ -73,5 +86,22 @@ mod tests {
                 (5, 1, [[0x88, 0xa8, 0, 200], [0x81, 0, 0, 7]]),
             ]
         );
+    }
+
+    #[test]
+    fn a_vlan_that_carries_the_program_itself_has_no_tag() {
+        let there = [facts(1, None), facts(3, Some((1, 100, false)))];
+        assert_eq!(on(&there, &there), []);
+    }
+
+    // P-15
+    #[test]
+    fn a_second_tag_takes_its_bytes_from_the_packet() {
+        let of = |mtu| InterfaceFacts { mtu, ..facts(1, None) };
+        let (one, two) =
+            (Tags([tag(7, false), Tag::default()]), Tags([tag(7, true), tag(8, false)]));
+        assert_eq!(mtu(&of(1500), &of(1500), one), 1500);
+        assert_eq!(mtu(&of(1500), &of(1500), two), 1496);
+        assert_eq!(mtu(&of(1500), &of(1600), two), 1500);
     }
 }

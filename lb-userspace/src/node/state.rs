@@ -262,13 +262,15 @@ impl State {
             vlan: None,
             master: None,
         };
-        let (mut below, mut info) = (0, None);
+        let (mut below, mut info, mut here) = (0, None, true);
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::Controller(ifindex) => {
                     link.master = Some(*ifindex).filter(|ifindex| *ifindex != 0);
                 }
                 LinkAttribute::Link(ifindex) => below = *ifindex,
+                // The number below is another namespace's.
+                LinkAttribute::LinkNetNsId(_) => here = false,
                 LinkAttribute::LinkInfo(found) => info = vlan(found),
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
@@ -281,7 +283,8 @@ impl State {
                 _ => {}
             }
         }
-        link.vlan = info.map(|(number, provider)| Vlan { on: below, number, provider });
+        link.vlan =
+            info.filter(|_| here).map(|(number, provider)| Vlan { on: below, number, provider });
         if self.links.get(&ifindex) == Some(&link) {
             return None;
         }

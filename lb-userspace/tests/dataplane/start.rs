@@ -1,6 +1,6 @@
 //! Start, take-over, end, and what stands in their way.
 
-use lb_common::abi::Config;
+use lb_common::abi::{Config, HopState, NextHop, limits};
 use xlb::dataplane::attach::AttachedMode;
 use xlb::dataplane::detach::{detach, detach_dead};
 use xlb::dataplane::error::{LoadError, Notice};
@@ -224,6 +224,32 @@ fn failed_take_over_leaves_what_was_there() {
         assert_eq!(host.pins(), pins);
         assert!(host.fact("a0").xdp_prog_id.is_some());
         assert_eq!(host.fact("b0").xdp_prog_id, None);
+    });
+}
+
+// K-12
+#[test]
+fn interface_that_is_down_keeps_its_place_and_ways_back_learn_its_new_mtu() {
+    on_host(|host| {
+        let mut dataplane = host.open(&["a0", "b0"]);
+        let maps = Maps::open(&host.pin_dir).unwrap();
+        let ifindex = host.fact("a0").ifindex;
+        let learned = NextHop {
+            state: HopState::Valid as u8,
+            flags: NextHop::LEARNED,
+            mtu: 1500,
+            ifindex,
+            ..NextHop::default()
+        };
+        maps.next_hops.put(&limits::REALS, &learned).unwrap();
+        for step in ["a0 down", "a0 mtu 1400", "a0 up"] {
+            host.ip(&format!("link set {step}"));
+            // One that is unfit is no other's business.
+            let _ = dataplane.reattach(&host.facts());
+            assert!(maps.ifaces.get(&ifindex).unwrap().is_some(), "{step}");
+            assert!(maps.devices.get(&ifindex).unwrap().is_some(), "{step}");
+        }
+        assert_eq!(maps.next_hops.get(&limits::REALS).unwrap().map(|hop| hop.mtu), Some(1400));
     });
 }
 

@@ -13,7 +13,6 @@ use ipnet::Ipv4Net;
 use xlb::lab::{Daemon, DaemonSpec, Host, Lab, Offloads, Options, one_arm, real_address, two_arm};
 
 use super::bed::{Arms, offloads};
-use super::binary;
 use super::client::VIP;
 use super::config::Service;
 use super::server::TcpServer;
@@ -61,17 +60,9 @@ impl Answering {
         Ok(Self { tcp, lab, arms })
     }
 
-    /// How the daemon is started here, `XLB_TEST_MODE` counted in.
+    /// How the daemon is started here.
     pub fn spec(&self) -> anyhow::Result<DaemonSpec> {
-        let binary = binary::xlb()?;
-        let mut spec = match self.arms {
-            Arms::One => DaemonSpec::one_arm(&binary),
-            Arms::Two => DaemonSpec::two_arm(&binary),
-        };
-        if let Ok(mode) = std::env::var("XLB_TEST_MODE") {
-            spec.mode = mode;
-        }
-        Ok(spec)
+        self.arms.spec()
     }
 
     pub fn start(&self, config: &str) -> anyhow::Result<Daemon> {

@@ -19,6 +19,21 @@ pub enum Arms {
     Two,
 }
 
+impl Arms {
+    /// How the daemon is started there; `XLB_TEST_MODE` overrides native XDP.
+    pub(super) fn spec(self) -> anyhow::Result<DaemonSpec> {
+        let binary = binary::xlb()?;
+        let mut spec = match self {
+            Arms::One => DaemonSpec::one_arm(&binary),
+            Arms::Two => DaemonSpec::two_arm(&binary),
+        };
+        if let Ok(mode) = std::env::var("XLB_TEST_MODE") {
+            spec.mode = mode;
+        }
+        Ok(spec)
+    }
+}
+
 /// Dropped in this order: servers and daemon first, the laboratory last.
 #[derive(Debug)]
 pub struct Bed {
@@ -64,17 +79,9 @@ impl Bed {
         Ok((host, name, SocketAddrV4::new(real_address(index as u8), PORTS[index])))
     }
 
-    /// How the daemon is started here; `XLB_TEST_MODE` overrides native XDP.
+    /// How the daemon is started here.
     pub fn spec(&self) -> anyhow::Result<DaemonSpec> {
-        let binary = binary::xlb()?;
-        let mut spec = match self.arms {
-            Arms::One => DaemonSpec::one_arm(&binary),
-            Arms::Two => DaemonSpec::two_arm(&binary),
-        };
-        if let Ok(mode) = std::env::var("XLB_TEST_MODE") {
-            spec.mode = mode;
-        }
-        Ok(spec)
+        self.arms.spec()
     }
 
     /// Starts the daemon.

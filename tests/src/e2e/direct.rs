@@ -10,6 +10,8 @@ use super::answering::{Answering, own_address, service};
 use super::bed::{Arms, client_address, number, real};
 use super::client::{Talk, VIP, ask};
 use super::config::Service;
+use super::neighbours::a_silent_server_gets_its_packet;
+use super::server::UdpServer;
 use super::watch;
 
 /// A source port outside the range that the client's kernel gives out.
@@ -70,6 +72,22 @@ fn conn(daemon: &Daemon, client: &str) -> anyhow::Result<Value> {
     let rows = daemon.conns()?;
     let row = rows.iter().find(|row| row["client"] == client);
     row.cloned().with_context(|| format!("no connection of {client} in {rows:?}"))
+}
+
+/// The packet that waits for its real server's address keeps the virtual one, and goes the real server's way. // K-36
+pub fn a_packet_waits_for_a_silent_server() -> anyhow::Result<()> {
+    for arms in [Arms::Two, Arms::One] {
+        let bed = Answering::new(arms, Offloads::Wire)?;
+        let mut servers = Vec::new();
+        for n in 1..=2 {
+            let real = bed.lab.real(n)?;
+            servers.push(UdpServer::start(real, real.name(), VIP)?);
+        }
+        let config = service("DR").udp().text();
+        let daemon = Daemon::prepare(&bed.lab, &bed.spec()?, &config)?;
+        a_silent_server_gets_its_packet(&bed.lab, daemon).with_context(|| format!("{arms:?}"))?;
+    }
+    Ok(())
 }
 
 /// Ten megabytes each way, and a page by HTTP. // C-01

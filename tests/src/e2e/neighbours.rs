@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use xlb::lab::{Daemon, Host};
+use xlb::lab::{Daemon, Host, Lab};
 
 use super::bed::{Bed, client_address, number};
 use super::client::{Talk, VIP, ask, ask_udp};
@@ -12,7 +12,7 @@ use super::config::Service;
 /// Nobody knows anybody's address when the daemon says it is ready: the first packet of the first client is answered.
 pub fn the_first_packet_is_not_lost() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
-    forget_neighbours(&bed)?;
+    forget_neighbours(&bed.lab)?;
     let _daemon = bed.start(&Service::new("NAT").udp().text())?;
     let client = bed.client()?;
     // UDP does not repeat itself: a lost datagram is a test that fails by its time limit.
@@ -31,7 +31,7 @@ pub fn the_first_packet_is_not_lost() -> anyhow::Result<()> {
 /// The same with TCP and full-NAT, where a lost SYN would show as a second's wait.
 pub fn the_first_connection_does_not_wait() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
-    forget_neighbours(&bed)?;
+    forget_neighbours(&bed.lab)?;
     let _daemon = bed.start(&Service::new("FNAT").text())?;
     let start = Instant::now();
     ask(&bed.client()?, client_address(0), VIP)?;
@@ -43,22 +43,22 @@ pub fn the_first_connection_does_not_wait() -> anyhow::Result<()> {
 pub fn a_packet_waits_for_a_silent_server() -> anyhow::Result<()> {
     let bed = Bed::two_arm()?;
     let daemon = bed.prepare(&Service::new("NAT").udp().text())?;
-    a_silent_server_gets_its_packet(&bed, daemon)
+    a_silent_server_gets_its_packet(&bed.lab, daemon)
 }
 
 /// On any bed of two real servers, with a daemon that is not started yet.
-pub(super) fn a_silent_server_gets_its_packet(bed: &Bed, mut daemon: Daemon) -> anyhow::Result<()> {
+pub(super) fn a_silent_server_gets_its_packet(lab: &Lab, mut daemon: Daemon) -> anyhow::Result<()> {
     // Routes of the real servers' go with their interfaces, so only their ears are closed.
-    let reals = [bed.lab.real(1)?, bed.lab.real(2)?];
+    let reals = [lab.real(1)?, lab.real(2)?];
     for real in reals {
         real.ip("link set eth0 arp off")?;
     }
-    forget_neighbours(bed)?;
+    forget_neighbours(lab)?;
     daemon.run()?;
-    let client = bed.client()?;
+    let client = lab.client()?;
     let noted = |name: &str| -> anyhow::Result<u64> { number(&daemon.stats()?["notices"][name]) };
     let answer = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| ask_udp(&client, client_address(0), VIP));
+        let asking = scope.spawn(|| ask_udp(client, client_address(0), VIP));
         let heard = super::watch("the packet is held", || {
             ensure!(noted("held")? >= 1);
             Ok(())
@@ -80,7 +80,7 @@ pub fn a_packet_does_not_wait_for_ever() -> anyhow::Result<()> {
     for real in [bed.lab.real(1)?, bed.lab.real(2)?] {
         real.ip("link set eth0 arp off")?;
     }
-    forget_neighbours(&bed)?;
+    forget_neighbours(&bed.lab)?;
     let daemon = bed.start(&Service::new("FNAT").udp().text())?;
     let client = bed.client()?;
     let socket = client.enter(|| std::net::UdpSocket::bind((client_address(0), 0)))??;
@@ -155,9 +155,8 @@ pub fn a_changed_client_is_followed() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn forget_neighbours(bed: &Bed) -> anyhow::Result<()> {
-    let hosts: [&Host; 4] =
-        [bed.lab.client()?, bed.lab.director()?, bed.lab.real(1)?, bed.lab.real(2)?];
+fn forget_neighbours(lab: &Lab) -> anyhow::Result<()> {
+    let hosts: [&Host; 4] = [lab.client()?, lab.director()?, lab.real(1)?, lab.real(2)?];
     for host in hosts {
         host.ip("neighbour flush all")?;
     }

@@ -196,7 +196,7 @@ pub fn the_first_packet_is_not_lost() -> anyhow::Result<()> {
             let mut spec = bed.spec()?;
             spec.mode = "tc".into();
             let prepared = Daemon::prepare(&bed.lab, &spec, &Service::new(kind).udp().text())?;
-            a_silent_server_gets_its_packet(&bed, prepared)?;
+            a_silent_server_gets_its_packet(&bed.lab, prepared)?;
         }
     }
     Ok(())

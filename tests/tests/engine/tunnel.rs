@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{IpHeaders, Ipv4Header, Ipv6Header, NetSlice, SlicedPacket};
-use lb_common::abi::{ConnState, DropReason};
+use lb_common::abi::{ConnState, DropReason, NextHop};
 use lb_common::engine::{Action, Flows};
 use lb_tests::packets::{self, Flags, icmp};
 use lb_tests::packets6;
@@ -281,6 +281,43 @@ fn icmp_errors_about_answers_go_through_the_tunnel() {
     let unwrapped = unwrap(&bed.send(&error).bytes);
     assert_eq!(unwrapped.inside, further(&error));
     assert_eq!(unwrapped.to, IpAddr::V4(REALS[0].0));
+}
+
+// A reload gave the real server another method: what lives goes on as it was, or ends, but never on the bare wire.
+#[test]
+fn flows_keep_the_method_that_they_began_with() {
+    let bed = bed();
+    for flags in [Flags::SYN, Flags::ACK] {
+        bed.send(&segment(40_000, world::IPIP, flags, b""));
+    }
+    let tunnelled = bed.world.real(world::IPIP, 0).hop();
+    bed.change_hop(tunnelled, |hop| hop.flags &= !NextHop::TUNNEL);
+    let frame = segment(40_000, world::IPIP, Flags::ACK, b"data");
+    let sent = bed.send(&frame);
+    assert_eq!(sent.verdict.slot(), DropReason::RealGone.slot(), "{:?}", sent.verdict);
+    assert_eq!(sent.bytes, frame, "untouched");
+
+    let conn = bed.establish((CLIENT, 41_000), world::NAT);
+    bed.change_hop(bed.real_of(&conn).hop(), |hop| hop.flags |= NextHop::TUNNEL);
+    let at_real = bed.send(&conn.up(Flags::ACK, b"data")).taken();
+    assert_eq!((at_real.to, at_real.payload), (conn.real, b"data".to_vec()), "translated");
+}
+
+// RFC 6864: where a router may cut packets, no two that are on the way have one identification.
+#[test]
+fn what_may_be_fragmented_has_identifications_of_its_own() {
+    let bed = bed();
+    let id = |bytes: &[u8]| [bytes[18], bytes[19]];
+    let mut seen = std::collections::BTreeSet::new();
+    for port in [40_000, 40_002] {
+        let mut frame = segment(port, world::IPIP, Flags::SYN, b"");
+        // Don't fragment, off; the same identification from both.
+        (frame[18], frame[19], frame[20]) = (0x12, 0x34, 0);
+        packets::refresh_ip_checksum(&mut frame);
+        let sent = bed.send(&frame);
+        assert!(!unwrap(&sent.bytes).dont_fragment);
+        assert!(seen.insert(id(&sent.bytes)), "{seen:?}");
+    }
 }
 
 #[test]

@@ -40,8 +40,14 @@ pub(super) fn begin(owner: &mut Owner, wish: &Wish) -> Reply {
         }
     };
     tracing::info!(seconds = wish.seconds, "a capture begins");
-    let interfaces = owner.dataplane.attached().iter();
-    let interfaces = interfaces.map(|on| (on.ifindex, on.interface.clone())).collect();
+    let interfaces = match owner.reader.interfaces() {
+        // Beside those of `--iface` the VLANs on them: packets leave by them.
+        Ok(served) => served
+            .into_iter()
+            .filter_map(|(ifindex, _)| Some((ifindex, owner.node.link(ifindex)?.name)))
+            .collect(),
+        Err(error) => return Reply::refused(RefusalKind::Host, error.to_string()),
+    };
     let (answers, receiver) = mpsc::channel(QUEUE);
     let stop = CancellationToken::new();
     let following = Following {

@@ -38,13 +38,14 @@ pub(super) fn interface(node: &Node, link: &Link) -> InterfaceFacts {
     }
 }
 
-/// A next hop as the control plane wants it. `flags`: the data path's of the interface, bits of [`NextHop`].
-pub(super) fn hop(destination: IpAddr, resolved: &Resolved, flags: u8) -> HopInfo {
+/// A next hop as the control plane wants it. `flags`: the data path's of the interface, bits of [`NextHop`]; `largest`: the
+/// packet that it sends out there.
+pub(super) fn hop(destination: IpAddr, resolved: &Resolved, flags: u8, largest: u16) -> HopInfo {
     HopInfo {
         ifindex: resolved.ifindex,
         dst: resolved.dst_mac,
         src: resolved.src_mac,
-        mtu: u16::try_from(resolved.mtu).unwrap_or(u16::MAX),
+        mtu: u16::try_from(resolved.mtu).map_or(largest, |mtu| mtu.min(largest)),
         source: resolved.source,
         tx: flags & NextHop::TX != 0,
         tagged: flags & NextHop::TAGGED != 0,

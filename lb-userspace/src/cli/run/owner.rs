@@ -299,7 +299,8 @@ impl Owner {
             let link = self.node.link(resolved.ifindex);
             let there = link.map(|link| facts::interface(&self.node, &link));
             let flags = there.map_or(0, |there| self.dataplane.hop_flags(&there));
-            facts::hop(destination, &resolved, flags)
+            let mtu = self.dataplane.largest(resolved.ifindex).unwrap_or(u16::MAX);
+            facts::hop(destination, &resolved, flags, mtu)
         });
         self.feed(Event::Hop { destination, hop });
     }
@@ -341,6 +342,10 @@ impl Owner {
         match self.dataplane.reattach(&facts::interfaces(&self.node)) {
             Ok(notices) => notices.iter().for_each(|notice| tracing::warn!("{notice}")),
             Err(error) => tracing::error!("an interface does not forward: {error}"),
+        }
+        match self.dataplane.served() {
+            Ok(interfaces) => self.feed(Event::Interfaces(interfaces)),
+            Err(error) => tracing::error!("the interfaces that are served are not known: {error}"),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use lb_common::abi::{HopId, HopState, RealId};
-use lb_common::wire::Addr6;
+use lb_common::abi::{HopId, HopState, NextHop, RealId};
+use lb_common::wire::Mac;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -123,7 +123,7 @@ impl Owner {
         let Some(sender) = &self.waiting.sender else { return };
         let (mut lost, mut why) = (0_u32, None);
         for frame in frames {
-            let leads_to = |to| self.interface_towards(to, frame.head.hop);
+            let leads_to = |to, from| self.interface_towards(to, from, frame.head.hop);
             match sender.send(frame, matches!(which, Try::Last), leads_to) {
                 Ok(Onward::Sent { .. } | Onward::Ended) => {}
                 Ok(Onward::Homeless) => lost += 1,
@@ -140,18 +140,14 @@ impl Owner {
         }
     }
 
-    /// The interface by which a real server's address is reached; the one that was waited for if it is of that address.
-    fn interface_towards(&self, to: Addr6, awaited: HopId) -> Option<u32> {
-        let mirror = self.state.mirror();
-        let open = |id: &RealId| {
-            let hop = mirror.hops.get(id)?;
-            (hop.state == HopState::Valid as u8).then_some(hop.ifindex)
-        };
-        let awaited = RealId(awaited.0);
-        if mirror.reals.get(&awaited).is_some_and(|real| real.addr == to) {
-            return open(&awaited);
-        }
-        mirror.reals.iter().filter(|(_, real)| real.addr == to).find_map(|(id, _)| open(id))
+    /// The interface that a real server is reached by in frames of these addresses; the one that was waited for if its are
+    /// those. Whatever is translated or put around a packet, that is written last.
+    fn interface_towards(&self, to: Mac, from: Mac, awaited: HopId) -> Option<u32> {
+        let hops = &self.state.mirror().hops;
+        let meant =
+            |hop: &&NextHop| (hop.state, hop.dst, hop.src) == (HopState::Valid as u8, to, from);
+        let awaited = hops.get(&RealId(awaited.0)).filter(meant);
+        awaited.or_else(|| hops.values().find(meant)).map(|hop| hop.ifindex)
     }
 }
 

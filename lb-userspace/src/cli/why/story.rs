@@ -2,28 +2,30 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use lb_common::abi::{
-    DropReason, Flow, FlowFlags, FlowKey, HopState, Load, Method, NextHop, Notice, PassReason,
-    Real, RealFlags, RealId, Scheduler, Service, ServiceKey, Sticky,
+    DropReason, Flow, FlowKey, HopState, Load, Method, NextHop, Notice, PassReason, Real, RealId,
+    Scheduler, Service, ServiceKey,
 };
 use lb_common::engine::tables::Table;
 use lb_common::engine::{Action, Family, expire};
 use lb_common::host::Frame;
-use lb_common::wire::eth::Ethernet;
-use lb_common::wire::ipv4::Ipv4;
-use lb_common::wire::ipv6::Ipv6;
-use lb_common::wire::vlan::Vlan;
-use lb_common::wire::{Addr4, Addr6, Address, Mac, Port};
+use lb_common::wire::{Addr4, Addr6, Port};
 use serde::Serialize;
+
+use choice::service_steps;
+use rewrite::{Outer, Rewrite, changes};
 
 use super::packet::{Packet, number};
 use crate::dataplane::read::Reader;
 use crate::dataplane::rehearsal::{Look, Rehearsed};
 use crate::dataplane::table::TableError;
 use crate::stats::report::{Protocol, RealReport, Report, ServiceReport};
+
+mod choice;
+mod rewrite;
 
 /// `xlb why --json`; names and order are public.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,28 +42,6 @@ pub(super) struct Answer {
     title: String,
     #[serde(skip)]
     scheduler: String,
-}
-
-/// What is written into the packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Rewrite {
-    source: SocketAddr,
-    destination: SocketAddr,
-    new_source: SocketAddr,
-    new_destination: SocketAddr,
-    interface: String,
-    source_mac: String,
-    destination_mac: String,
-    /// What is put around the packet, whose own addresses are those above.
-    tunnel: Option<Outer>,
-}
-
-/// The addresses of a tunnel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Outer {
-    kind: &'static str,
-    source: IpAddr,
-    destination: IpAddr,
 }
 
 impl Answer {
@@ -154,7 +134,7 @@ fn compose(facts: &Facts<'_>, around: &Around) -> Answer {
         .or_else(|| matched(&run.looks).map(|(key, _)| key));
     let (verdict, reason, sentence) = fate(run, made(facts).is_some());
     let method = around.real.and_then(|(_, real)| Method::from_raw(real.method));
-    let rewrite = (verdict == "forward").then(|| rewrite(facts, method)).flatten();
+    let rewrite = (verdict == "forward").then(|| Rewrite::of(facts, method)).flatten();
     let mut steps = vec![arrival(facts)];
     flow_step(facts, around, &mut steps);
     service_steps(facts, around, &mut steps);
@@ -313,143 +293,6 @@ fn flow_step(facts: &Facts<'_>, around: &Around, steps: &mut Vec<String>) {
     }
 }
 
-fn service_steps(facts: &Facts<'_>, around: &Around, steps: &mut Vec<String>) {
-    let looks = &facts.rehearsed.looks;
-    let asked = looks.iter().any(|look| matches!(look, Look::Service { .. }));
-    let Some((key, service)) = matched(looks) else {
-        if asked {
-            steps.push(format!(
-                "no virtual server is at {} by {}, nor one for any port of that address",
-                facts.packet.to,
-                facts.packet.protocol.upper()
-            ));
-        }
-        return;
-    };
-    let which = if key.port == Port::ZERO { "any port" } else { "exact port" };
-    steps.push(format!(
-        "virtual server {} by {} matches ({which}): {}",
-        at(key.addr, key.port),
-        facts.packet.protocol.upper(),
-        scheduler(facts, Some(key), Some(service)),
-    ));
-    let by_template = template_step(looks, &service, around, steps);
-    if !by_template {
-        scheduler_step(facts, &service, around, steps);
-        let of_report = service_report(facts, key);
-        for (id, real, load) in &around.reals {
-            if around.real.is_none_or(|(chosen, _)| chosen != *id) {
-                let why = why_not(&service, real, *load, real_report(of_report, real));
-                steps.push(format!("not {}: {why}", at(real.addr, real.port)));
-            }
-        }
-    }
-    if let (Some(flow), Some((_, real))) = (made(facts), around.real)
-        && flow.rewrite.flags & FlowFlags::FULL_NAT != 0
-    {
-        steps.push(format!(
-            "full-NAT: {} is free towards {}",
-            at(flow.rewrite.src, flow.rewrite.sport),
-            at(real.addr, port_of(facts, &real)),
-        ));
-    }
-}
-
-/// What the client's template says; whether it decides.
-fn template_step(
-    looks: &[Look],
-    service: &Service,
-    around: &Around,
-    steps: &mut Vec<String>,
-) -> bool {
-    let Some((key, found)) = looks.iter().find_map(|look| match look {
-        Look::Template { key, found } => Some((key, found)),
-        _ => None,
-    }) else {
-        return false;
-    };
-    let client = key.client;
-    let Some(Sticky { real, .. }) = found else {
-        steps.push(format!("persistence: no template for client {client}"));
-        return false;
-    };
-    let to = around.reals.iter().find(|(id, ..)| id == real);
-    let to_text =
-        to.map_or_else(|| "a removed one".to_owned(), |(_, r, _)| at(r.addr, r.port).to_string());
-    let age = around.template.unwrap_or_default().as_secs();
-    let asked =
-        |look: &Look| matches!(look, Look::Turn { .. } | Look::Least { .. } | Look::Slot { .. });
-    let decides = !looks.iter().any(asked) && service.slots_len > 0
-        || around.real.is_some_and(|(id, _)| id == *real) && !looks.iter().any(asked);
-    let and = if decides {
-        "is kept to".to_owned()
-    } else if to.is_none_or(|(_, real, _)| real.flags & RealFlags::UP == 0) {
-        "is ignored: that real server is not up".to_owned()
-    } else {
-        "is too old".to_owned()
-    };
-    steps.push(format!(
-        "persistence: client {client} has a template to {to_text}, last used {age} s ago, which {and}"
-    ));
-    decides
-}
-
-fn scheduler_step(facts: &Facts<'_>, service: &Service, around: &Around, steps: &mut Vec<String>) {
-    if service.slots_len == 0 {
-        steps.push("no real server may take new connections".to_owned());
-        return;
-    }
-    let Some((id, real)) = around.real else { return };
-    let looks = &facts.rehearsed.looks;
-    let turn = looks.iter().find_map(|look| match look {
-        Look::Turn { turn, .. } => turn.checked_rem(service.slots_len),
-        _ => None,
-    });
-    let load = around.reals.iter().find(|(other, ..)| *other == id).map(|(.., load)| *load);
-    let why = match (Scheduler::from_raw(service.scheduler), turn, load) {
-        (Some(Scheduler::Cycle), Some(turn), _) => {
-            format!("it is the turn of entry {} of {}", turn + 1, service.slots_len)
-        }
-        (Some(Scheduler::SourceHash), ..) => "the client's address hashes to it".to_owned(),
-        (Some(Scheduler::DestinationHash), ..) => "the virtual address hashes to it".to_owned(),
-        (_, _, Some(load)) => format!("least loaded: {}", loaded(&real, load)),
-        _ => return,
-    };
-    steps.push(format!("the scheduler takes {}: {why}", at(real.addr, real.port)));
-}
-
-fn loaded(real: &Real, load: Load) -> String {
-    format!("{} active, {} inactive, weight {}", load.active, load.inactive, real.weight)
-}
-
-/// Why a real server of the service was not taken.
-fn why_not(service: &Service, real: &Real, load: Load, report: Option<&RealReport>) -> String {
-    if real.flags & RealFlags::UP == 0 {
-        return match report {
-            Some(report) if !report.health_reason.is_empty() => {
-                // What a checked server answered may be part of it; the terminal is not its to control.
-                format!("down: {}", report.health_reason.escape_debug())
-            }
-            _ => "down".to_owned(),
-        };
-    }
-    if report.is_some_and(|report| report.draining) {
-        return "draining: it keeps its connections and takes no new ones".to_owned();
-    }
-    if real.weight == 0 {
-        return "weight 0: it keeps its connections and takes no new ones".to_owned();
-    }
-    match Scheduler::from_raw(service.scheduler) {
-        _ if service.slots_len == 0 => "it takes no new connections now".to_owned(),
-        Some(Scheduler::Cycle) => "not its turn".to_owned(),
-        Some(Scheduler::Lc | Scheduler::Wlc) => format!("no less loaded: {}", loaded(real, load)),
-        Some(Scheduler::SourceHash | Scheduler::DestinationHash) => {
-            "the hash names another".to_owned()
-        }
-        None => "the scheduler is not known".to_owned(),
-    }
-}
-
 fn hop_steps(facts: &Facts<'_>, around: &Around, steps: &mut Vec<String>) {
     let looks = &facts.rehearsed.looks;
     let wanted = match (made(facts), &around.known, around.real) {
@@ -516,24 +359,6 @@ fn hop_words(facts: &Facts<'_>, hop: &NextHop) -> String {
     }
 }
 
-/// What becomes of the packet's bytes.
-fn changes(rewrite: &Rewrite, method: Option<Method>) -> String {
-    let Rewrite { source, destination, new_source, new_destination, .. } = rewrite;
-    if !method.is_some_and(Method::is_direct) {
-        return format!(
-            "rewritten: {source} > {destination} becomes {new_source} > {new_destination}, TTL one less, checksums by the \
-             difference"
-        );
-    }
-    let around = rewrite.tunnel.as_ref().map_or_else(String::new, |tunnel| {
-        format!(", and put into {} from {} to {}", tunnel.kind, tunnel.source, tunnel.destination)
-    });
-    format!(
-        "kept as it is: {source} > {destination}, TTL one less{around}; who gets it holds that address, and answers past \
-         this host"
-    )
-}
-
 /// The configuration's words for a method.
 const fn method_words(method: Option<Method>) -> &'static str {
     match method {
@@ -544,57 +369,6 @@ const fn method_words(method: Option<Method>) -> &'static str {
         Some(Method::Gue) => "TUN (gue)",
         Some(Method::Nat) | None => "NAT",
     }
-}
-
-/// A frame without its VLAN tags.
-fn untagged(mut bytes: Vec<u8>) -> Vec<u8> {
-    let tagged = |bytes: &[u8]| {
-        let kind = bytes.get(12..14).and_then(|kind| <[u8; 2]>::try_from(kind).ok());
-        kind.is_some_and(Vlan::follows) && bytes.len() >= Ethernet::LEN + Vlan::LEN
-    };
-    while tagged(&bytes) {
-        bytes.drain(12..12 + Vlan::LEN);
-    }
-    bytes
-}
-
-/// The outer addresses of a frame.
-fn outer(frame: &Frame, method: Method) -> Option<Outer> {
-    let kind = match method {
-        Method::Ipip => "ipip",
-        Method::Gre => "gre",
-        Method::Gue => "gue",
-        Method::Nat | Method::FullNat | Method::Dr => return None,
-    };
-    let eth: &Ethernet = lb_common::engine::PacketBytes::at(frame, 0)?;
-    let (source, destination) = if eth.ether_type() == Ethernet::IPV6 {
-        let ip: &Ipv6 = lb_common::engine::PacketBytes::at(frame, Ethernet::LEN)?;
-        (ip.src().into(), ip.dst().into())
-    } else {
-        let ip: &Ipv4 = lb_common::engine::PacketBytes::at(frame, Ethernet::LEN)?;
-        (ip.src().widened().into(), ip.dst().widened().into())
-    };
-    Some(Outer { kind, source, destination })
-}
-
-fn rewrite(facts: &Facts<'_>, method: Option<Method>) -> Option<Rewrite> {
-    let after = Frame::new(untagged(facts.rehearsed.frame.clone()));
-    let from = arriving(facts)?;
-    let tunnel = method.and_then(|method| outer(&after, method));
-    // What is inside is as it came.
-    let to = if tunnel.is_some() { from } else { tuple(&after)? };
-    let eth: &Ethernet = lb_common::engine::PacketBytes::at(&after, 0)?;
-    let mac = |mac: Mac| mac.to_string();
-    Some(Rewrite {
-        source: at(from.src, from.sport),
-        destination: at(from.dst, from.dport),
-        new_source: at(to.src, to.sport),
-        new_destination: at(to.dst, to.dport),
-        interface: name(facts, facts.rehearsed.leaves_by),
-        source_mac: mac(eth.src()),
-        destination_mac: mac(eth.dst()),
-        tunnel,
-    })
 }
 
 /// The scheduler by the configuration's name, or what the tables know of it.

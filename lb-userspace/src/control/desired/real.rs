@@ -44,14 +44,16 @@ pub(super) fn build(
     let listed = up || accepted.inhibit;
     let delta = health.map_or(0, |health| health.weight_delta);
     let tunnel = Tunnelled::of(method, accepted);
-    let hop = next_hop(inputs, accepted, id, tunnel);
+    // Without a hop neither new flows nor live ones nor templates lead there.
+    let hop =
+        next_hop(inputs, accepted, id, tunnel).filter(|_| obstacle(inputs, accepted).is_none());
     let locals = match method {
         Method::Nat | Method::Dr => Vec::new(),
         Method::FullNat => locals(inputs, service, accepted, id)?,
         Method::Ipip | Method::Gre | Method::Gue => own_source(inputs, accepted, id),
     };
     let sourced = matches!(method, Method::Nat | Method::Dr) || !locals.is_empty();
-    let reachable = hop.is_some() && sourced && obstacle(inputs, accepted).is_none();
+    let reachable = hop.is_some() && sourced;
     let path = match inputs.model.globals.reply_path {
         ReplyPath::Strict => 0,
         ReplyPath::Any => RealFlags::ANY_PATH,

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use crate::config::model::{
     AddressRange, Granularity, Kind, Persistence, Protocol, RealServer, ReplyPath, Scheduler,
-    ServiceMatch, SorryServer,
+    ServiceMatch, SorryServer, Tunnel, TunnelChecksum,
 };
-use crate::control::ControlError;
-use crate::control::testing::{World, key, model, real, real_ip, service};
-use lb_common::abi::{RealFlags, Scheduler as Raw, ServiceFlags};
+use crate::control::testing::{World, key, model, real, real_ip, resolved, service};
+use crate::control::{ControlError, Event, HopInfo};
+use lb_common::abi::{HopState, NextHop, RealFlags, Scheduler as Raw, ServiceFlags};
 
 #[test]
 fn what_this_version_cannot_do_is_left_out_and_told() {
@@ -128,4 +128,59 @@ fn the_reply_path_is_every_real_servers_and_a_reload_changes_it() {
     config.globals.reply_path = ReplyPath::Strict;
     world.configure(config).unwrap();
     assert_eq!([flags(&world, 1), flags(&world, 2)], strict);
+}
+
+/// A hop of real server 1 that leads by a gateway, or not.
+fn by_gateway(world: &mut World, gateway: bool) {
+    let hop = Some(HopInfo { gateway, ..resolved(1) });
+    world.event(Event::Hop { destination: real_ip(1).into(), hop });
+}
+
+// A router would send a packet for the virtual address back here, again and again.
+#[test]
+fn direct_routing_by_a_gateway_has_no_hop_even_where_nobody_else_serves() {
+    let direct = RealServer { kind: Kind::Dr, ..real(1, 1) };
+    let mut world = World::serving(model(vec![service(80, Scheduler::Rr, vec![direct])]));
+    let state = |world: &World| world.fake.hops[world.id(80, 1).0 as usize].state;
+    assert_eq!(state(&world), HopState::Valid as u8);
+    by_gateway(&mut world, true);
+    assert_eq!(state(&world), HopState::Unresolved as u8, "new flows, live ones and templates");
+    by_gateway(&mut world, false);
+    assert_eq!(state(&world), HopState::Valid as u8);
+}
+
+#[test]
+fn a_tunnel_with_checksums_has_no_hop_where_they_are_not_made() {
+    let tunnel = Some(Tunnel::Gre { checksum: TunnelChecksum::Full });
+    let far = RealServer { kind: Kind::Tun, tunnel, ..real(1, 1) };
+    let of = |checksums| {
+        let mut world = World::new();
+        world.state.host.tunnel_checksums = checksums;
+        world.configure(model(vec![service(80, Scheduler::Rr, vec![far.clone()])])).unwrap();
+        by_gateway(&mut world, true);
+        let told = world.state.skipped().iter().any(|skip| skip.why.contains("write nocsum"));
+        let hop = world.fake.hops.get(world.id(80, 1).0 as usize).copied().unwrap_or_default();
+        (hop.state, told)
+    };
+    assert_eq!(of(true), (HopState::Valid as u8, false), "a gateway is no obstacle");
+    assert_eq!(of(false), (HopState::Unresolved as u8, true));
+}
+
+#[test]
+fn a_tunnels_hop_takes_what_fits_into_it() {
+    let far = RealServer { kind: Kind::Tun, tunnel: Some(Tunnel::Ipip), ..real(1, 1) };
+    let world = World::serving(model(vec![service(80, Scheduler::Rr, vec![far])]));
+    let hop = world.fake.hops[world.id(80, 1).0 as usize];
+    assert_eq!((hop.mtu, hop.flags & NextHop::TUNNEL), (1_480, NextHop::TUNNEL));
+}
+
+// A VLAN that comes later is an arm, too.
+#[test]
+fn nat_wants_as_many_arms_as_there_are_now() {
+    let nat = model(vec![service(80, Scheduler::Rr, vec![real(1, 1)])]);
+    let mut world = World::new();
+    world.event(Event::Interfaces(1));
+    assert!(matches!(world.configure(nat.clone()), Err(ControlError::NatOnOneArm { .. })));
+    world.event(Event::Interfaces(2));
+    world.configure(nat).unwrap();
 }

@@ -1,6 +1,6 @@
-use lb_common::abi::{HopId, Method, RealFlags, ServiceId, StickyKey, Tick};
-use lb_common::wire::Addr6;
+use lb_common::abi::{FlowFlags, HopId, Method, RealFlags, ServiceId, Sticky, StickyKey, Tick};
 use lb_common::wire::ipv4::Ipv4;
+use lb_common::wire::{Addr6, Mac};
 
 use super::super::packet::{Flags, NOBODYS};
 use super::*;
